@@ -1,0 +1,143 @@
+"""The closed sets of words a manifest chooses from."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Preset(StrEnum):
+    """Named defaults; see `presets.py`."""
+
+    YOO_2026 = "yoo-2026"
+    MED42_LORA = "med42-lora"
+    MED42_FULL = "med42-full"
+    LOW_MEMORY = "low-memory"
+
+
+class Format(StrEnum):
+    """How a data file is laid out."""
+
+    MEDQA = "MedQA"
+    KORMEDMCQA = "KorMedMCQA"
+    PUBMEDQA = "PubMedQA"
+    QUESTION_ANSWER = "QuestionAnswer"
+    INSTRUCTION = "Instruction"
+    CHAT = "Chat"
+    EXAM = "Exam"
+
+
+class AnswerStyle(StrEnum):
+    """How an `Exam` file writes the right answer."""
+
+    LETTER = "Letter"
+    NUMBER = "Number"
+    INDEX = "Index"
+    TEXT = "Text"
+
+
+class Stratum(StrEnum):
+    """What a validation split keeps in proportion."""
+
+    LANGUAGE = "Language"
+    SUBJECT = "Subject"
+
+
+class MixBy(StrEnum):
+    """What a mixture's ratio names."""
+
+    LANGUAGE = "Language"
+    SOURCE = "Source"
+    DOMAIN = "Domain"
+
+
+class MixUnit(StrEnum):
+    """What a mixture's ratio counts."""
+
+    SAMPLES = "Samples"
+    TOKENS = "Tokens"
+
+
+class MixFill(StrEnum):
+    """How a mixture reaches its ratio: drop from the larger side, or repeat the smaller."""
+
+    DOWNSAMPLE = "Downsample"
+    REPEAT = "Repeat"
+
+
+class Packing(StrEnum):
+    """How documents share rows of `maxLength` tokens."""
+
+    BEST_FIT = "BestFit"
+    NONE = "None"
+
+
+class LossOn(StrEnum):
+    """Which tokens carry loss."""
+
+    RESPONSE = "Response"
+    ALL = "All"
+
+
+class Overlong(StrEnum):
+    """What becomes of a sample longer than `maxLength` tokens."""
+
+    ERROR = "Error"
+    DROP = "Drop"
+    TRUNCATE = "Truncate"
+
+
+class ChatTemplate(StrEnum):
+    """Which template turns messages into text."""
+
+    TOKENIZER = "Tokenizer"
+    MED42 = "Med42"
+
+
+class Method(StrEnum):
+    """What is trained, and how the base is kept meanwhile."""
+
+    QLORA = "QLoRA"
+    LORA = "LoRA"
+    FULL = "Full"
+
+
+class Schedule(StrEnum):
+    """The learning rate's course after warm-up."""
+
+    COSINE = "Cosine"
+    LINEAR = "Linear"
+    CONSTANT = "Constant"
+
+
+class Precision(StrEnum):
+    """The compute type of matrix products; adapters and optimizer states are kept in fp32."""
+
+    AUTO = "Auto"
+    BF16 = "BF16"
+    FP16 = "FP16"
+    FP32 = "FP32"
+
+
+class Sharding(StrEnum):
+    """How parameters are spread over the ranks."""
+
+    AUTO = "Auto"
+    ADAPTERS_ONLY = "AdaptersOnly"
+    FULL = "Full"
+    NONE = "None"
+
+
+class Toggle(StrEnum):
+    """A switch that prepare may decide."""
+
+    AUTO = "Auto"
+    ON = "On"
+    OFF = "Off"
+
+
+class Stage(StrEnum):
+    """The three stages, in order."""
+
+    PREPARE = "prepare"
+    TRAIN = "train"
+    EVALUATE = "evaluate"

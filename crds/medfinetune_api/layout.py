@@ -1,0 +1,66 @@
+"""Where everything of a run lies on the output volume: names only, no file access.
+
+One folder a run, `<name>-<uid8>/`, so that a run with the name of a deleted one never takes its artifacts for its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    root: Path
+
+    @property
+    def plan(self) -> Path:
+        """The RunPlan, as it was when prepare first saw it."""
+        return self.root / "plan.json"
+
+    @property
+    def prepared(self) -> Path:
+        """What prepare measured and chose; its presence means that prepare is complete."""
+        return self.root / "prepared.json"
+
+    @property
+    def data(self) -> Path:
+        """Tokenised documents (Arrow), packing indexes and their manifest. Holds record text in token form."""
+        return self.root / "data"
+
+    @property
+    def data_manifest(self) -> Path:
+        """Counts, hashes, packing efficiency and dropped samples of `data/`."""
+        return self.data / "manifest.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """`step-N/` folders; one is complete when its `manifest.json` is there and its hashes hold."""
+        return self.root / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """The trained adapter before evaluation has passed it; its presence means that train is complete, until evaluate moves it."""
+        return self.checkpoints / "final"
+
+    @property
+    def adapter(self) -> Path:
+        """The adapter in plain PEFT layout; evaluate renames it here once it may be used."""
+        return self.root / "adapter"
+
+    @property
+    def evaluation(self) -> Path:
+        """lm-evaluation-harness's results and samples, and `summary.json`."""
+        return self.root / "evaluation"
+
+    @property
+    def summary(self) -> Path:
+        """The EvaluationSummary; its presence means that evaluate is complete."""
+        return self.evaluation / "summary.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: every training step, validation and memory sample."""
+        return self.root / "metrics.jsonl"
