@@ -1,0 +1,58 @@
+# Everything a person or CI does here. `make run` and `make test` install what they need into .venv, from locked and hashed versions.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+# Real data for tests and benchmarks, where it lies beside the clone; see docs/development.md.
+export MEDFINETUNE_TEST_DATA ?= $(realpath ../shared/data)
+
+.PHONY: run run-real test lint format locks crds clean help
+
+help:            ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+run: $(VENV)/.trainer    ## Install, then run examples/01-minimal on this machine
+	$(BIN)/python examples/01-minimal/run.py
+
+run-real: $(VENV)/.trainer    ## Train and evaluate on real MedQA and KorMedMCQA (needs MEDFINETUNE_TEST_DATA)
+	$(BIN)/python -m benchmarks.real
+
+test: $(VENV)/.dev    ## Install, then pass the tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev    ## Style, types, layers, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m medfinetune_api.schema --check crds
+
+format: $(VENV)/.dev    ## Rewrite the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+crds: $(VENV)/.dev    ## Generate crds/*.yaml from the models
+	$(BIN)/python -m medfinetune_api.schema crds
+
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
+locks: $(VENV)/.build    ## Resolve the locked versions anew
+	$(LOCK) --upgrade locks/build.in -o locks/build.txt
+	$(LOCK) --upgrade pyproject.toml --extra trainer -o locks/trainer.txt
+	$(LOCK) pyproject.toml --extra trainer --extra dev -c locks/trainer.txt -o locks/dev.txt
+
+clean:           ## Remove what make made
+	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The stamps: one an environment, renewed when its lock changes.
+$(VENV)/.build: locks/build.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+$(VENV)/.trainer: $(VENV)/.build locks/trainer.txt pyproject.toml
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r locks/trainer.txt
+	$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.trainer locks/dev.txt
+	$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r locks/dev.txt
+	@touch $@
