@@ -1,0 +1,52 @@
+"""Builder: what the manifest says of a source, joined to what a format finds in its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medfinetune_api.plan import ColumnsPlan
+
+from medfinetune_trainer.data.formats.row import Row
+from medfinetune_trainer.data.reading import DataFile
+from medfinetune_trainer.data.records import Message, Record
+
+
+@dataclass(frozen=True)
+class Builder:
+    """One source or task of the manifest, and its file."""
+
+    file: DataFile
+    source: str
+    language: str
+    domain: str
+    subject: str
+    columns: ColumnsPlan | None
+
+    def record(self, row: Row, messages: tuple[Message, ...], *, subject: str = "", id_field: str | None = "id") -> Record:
+        """A record of `messages`; its subject is the row's, or else the source's."""
+        return Record(
+            where=row.where,
+            id=row.identifier(id_field),
+            source=self.source,
+            language=self.language,
+            domain=self.domain,
+            subject=subject or self.subject,
+            messages=messages,
+        )
+
+    def exam(
+        self,
+        row: Row,
+        *,
+        question: str,
+        options: tuple[str, ...],
+        choices: tuple[str, ...],
+        answer: int,
+        prompt: str,
+        subject: str = "",
+        id_field: str | None = "id",
+    ) -> Record:
+        """An exam record: asked by `prompt`, answered by the choice alone."""
+        turns = Message("user", prompt), Message("assistant", choices[answer])
+        base = self.record(row, turns, subject=subject, id_field=id_field)
+        return Record(**{**vars(base), "question": question, "options": options, "choices": choices, "answer": answer})

@@ -1,0 +1,36 @@
+"""Exam prompts, to the letter as lm-evaluation-harness 0.4 asks them: what is trained on is what is evaluated.
+
+Each is the text before the answer; the harness scores the choice after it (with a space between, unless a chat template is used).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+PromptForm = Callable[[str, Sequence[str]], str]
+"""Question and options to prompt."""
+
+
+def english_prompt(question: str, options: Sequence[str]) -> str:
+    """Task `medqa_4options` (tasks/medqa/preprocess_medqa.py), for any number of options."""
+    return f"Question: {question}\n{_lettered(options)}Answer:"
+
+
+def korean_prompt(question: str, options: Sequence[str]) -> str:
+    """Tasks `kormedmcqa_*` version 3.0 (tasks/kormedmcqa/_template_yaml); the colon is full-width."""
+    return f"{question.strip()}\n{_lettered(options)}정답："
+
+
+def abstract_prompt(question: str, contexts: Sequence[str]) -> str:
+    """Task `pubmedqa` version 1.0 (tasks/pubmedqa/preprocess_pubmedqa.py), answered by yes, no or maybe."""
+    abstract = "\n".join(contexts)
+    return f"Abstract: {abstract}\nQuestion: {question}\nAnswer:"
+
+
+def prompt_form(language: str) -> PromptForm:
+    """The form of an `Exam` in a BCP 47 `language`: Korean as KorMedMCQA asks, every other as MedQA does."""
+    return korean_prompt if language.lower().split("-")[0] == "ko" else english_prompt
+
+
+def _lettered(options: Sequence[str]) -> str:
+    return "".join(f"{letter}. {option}\n" for letter, option in zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", options, strict=False))
