@@ -1,8 +1,9 @@
 """Build a tiny random base model on the spot, with a tokenizer trained on the texts it will read.
 
-The folder that comes out has a published model's layout (config.json with a real model type, safetensors, tokenizer with a chat template, generation config), so that
-whatever reads it takes the same path as with the real model. Its weights are random: it answers at chance until trained, and stays at chance on questions it has not
-seen. The initializer's range is 0.02: with it two layers learn 64 letter answers to 100 %; with 0.125 they stop at 73 %.
+The folder that comes out has a published model's layout (config.json with a real model type, safetensors, tokenizer with a chat template,
+generation config), so that whatever reads it takes the same path as with the real model. Its weights are random: it answers at chance until
+trained, and stays at chance on questions it has not seen. The initializer's range is 0.02: with it two layers learn 64 letter answers to 100 %;
+with 0.125 they stop at 73 %.
 
     python examples/tiny_base.py OUT TEXTFILE...
 """

@@ -1,0 +1,1 @@
+"""The model: which bases are allowed, how one is loaded, adapted, attended, sharded, scored and saved."""

@@ -1,0 +1,135 @@
+"""Spread an adapted model over the ranks, one strategy a name, with equal gradients whatever strategy and world size.
+
+- AdaptersOnly, the hybrid of Yoo et al. 2026 (section on training): the 4-bit base is replicated; adapters, their gradients and optimizer states are sharded.
+- Full: the base is sharded too, for models whose base alone does not fit one device. Packed NF4 bits are uint8 and never cast.
+- None: everything is replicated (DDP); the fastest where it fits.
+
+Gradients are **summed** over the ranks, never averaged: a rank's loss is a sum over its tokens, and the divisor is the loss tokens of the whole
+accumulation window. Without an initialised process group the model stays as it is, and every function here still applies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from medfinetune_api.choices import Sharding
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.parallel import DistributedDataParallel
+from transformers import PreTrainedModel
+
+from medfinetune_trainer.model.architectures import ARCHITECTURES, Architecture
+
+
+def checkpoint_activations(model: PeftModel) -> None:
+    """Recompute each decoder layer's activations in the backward pass; call before `shard`. Random state is kept, so dropout draws the same masks twice.
+
+    Takes effect in training mode only.
+    """
+    base = model.get_base_model()
+    enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+    enable()
+
+
+def shard(model: PeftModel, sharding: Sharding, compute_dtype: torch.dtype, device: torch.device) -> nn.Module:
+    """Spread `model` over the default process group by a strategy other than Auto.
+
+    Args:
+        model: from `add_adapter`, on `device`, equal on every rank; changed in place.
+        sharding: AdaptersOnly, Full or None; all leave a single process without a process group as it is.
+        compute_dtype: in which adapters enter matrix products; their masters, gradients and reductions stay fp32.
+        device: of this rank.
+    """
+    if not dist.is_initialized() or sharding is Sharding.NONE:
+        _autocast(model, compute_dtype, device)
+        return _replicated(model, device) if dist.is_initialized() else model
+    base = model.get_base_model()
+    assert isinstance(base, PreTrainedModel)
+    ignored = {parameter for parameter in model.parameters() if not parameter.requires_grad} if sharding is Sharding.ADAPTERS_ONLY else set()
+    policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
+    for group in _groups(base, sharding):
+        fully_shard(group, mp_policy=policy, ignored_params=ignored)
+    fully_shard(model, mp_policy=policy, ignored_params=ignored)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
+    return cast(nn.Module, model)
+
+
+def gradient_sync(module: nn.Module, enabled: bool) -> None:
+    """Whether the next micro-batch reduces gradients over the ranks; on for the last of a window only. Call before its forward; every rank must agree."""
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(enabled)
+        module.set_is_last_backward(enabled)
+    elif isinstance(module, DistributedDataParallel):
+        module.require_backward_grad_sync = enabled
+
+
+def clip_grad_norm(module: nn.Module, max_norm: float) -> float:
+    """Scale all gradients so that their global L2 norm is at most `max_norm` (0 leaves them), and return the norm before: equal on all ranks."""
+    parameters = trainable(module)
+    norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+    if isinstance(norm, DTensor):
+        norm = norm.full_tensor()
+    if max_norm > 0:
+        nn.utils.clip_grads_with_norm_(parameters, max_norm, norm)
+    return float(norm)
+
+
+def trainable(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training changes, in a fixed order."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def unwrapped(module: nn.Module) -> PeftModel:
+    """The PEFT model inside what `shard` returned."""
+    model = module.module if isinstance(module, DistributedDataParallel) else module
+    assert isinstance(model, PeftModel)
+    return model
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """The whole of a possibly sharded tensor, detached; a collective where it is sharded."""
+    tensor = tensor.detach()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def _groups(base: PreTrainedModel, sharding: Sharding) -> Iterable[nn.Module | list[nn.Module]]:
+    """What is gathered together: each layer; where the base is sharded, embedding, norm and head as one (they may be tied), and what text never runs."""
+    architecture = _architecture(base)
+    yield from base.get_submodule(architecture.layers).children()
+    if sharding is Sharding.FULL:
+        yield [base.get_submodule(name) for name in (architecture.embedding, architecture.norm, architecture.head)]
+        yield from (base.get_submodule(name) for name in architecture.other_modalities)
+
+
+def _architecture(base: PreTrainedModel) -> Architecture:
+    return ARCHITECTURES[base.config.model_type]
+
+
+def _replicated(model: PeftModel, device: torch.device) -> DistributedDataParallel:
+    """DDP without its broadcast of the base: every rank has read the same files."""
+    ids = [device] if device.type == "cuda" else None
+    replicated = DistributedDataParallel(model, device_ids=ids, init_sync=False, broadcast_buffers=False)
+    replicated.register_comm_hook(None, lambda _, bucket: _sum_over_ranks(bucket))
+    return replicated
+
+
+def _sum_over_ranks(bucket: Any) -> torch.futures.Future[Tensor]:
+    """DDP's own reduction averages. `bucket` is a GradBucket, a name that torch.distributed exports at run time only."""
+    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    assert work is not None
+    future: torch.futures.Future[list[Tensor]] = work.get_future()
+    return future.then(lambda reduced: reduced.value()[0])
+
+
+def _autocast(model: PeftModel, compute_dtype: torch.dtype, device: torch.device) -> None:
+    """Without FSDP's mixed precision, fp32 adapters would make 16-bit products fp32."""
+    if compute_dtype is not torch.float32:
+        model.forward = torch.autocast(device.type, compute_dtype)(model.forward)
