@@ -1,0 +1,161 @@
+"""The local executor: one plan, carried through its three stages by processes of this machine.
+
+Every stage is idempotent, so this file only decides what to start. It starts nothing that the run folder shows to be complete under the same plan,
+and two runs of one folder exclude each other by a lock that ends with its holder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfinetune_api.choices import Stage
+from medfinetune_api.errors import OutputConflict, StorageFailed
+from medfinetune_api.exits import Exit
+from medfinetune_api.layout import RunFolder
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import StageResult
+
+from medfinetune_cli.launch import Launch, Machine, launches, ports_needed
+from medfinetune_cli.stage_process import Ended, Stop, run_to_end
+from medfinetune_cli.verdict import verdict
+
+LOG_TAIL_LINES = 30
+"""How much of a failed member's log is shown, where it did not pass through."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage of this run: what it reported, and whether it was found complete and so not started."""
+
+    result: StageResult
+    skipped: bool
+
+
+def execute(plan: RunPlan, say: Say) -> list[StageRun]:
+    """Carry `plan` through its stages until one fails; the last entry is how the run ended.
+
+    Raises OutputConflict where another run holds the folder, StorageFailed where the output volume cannot be written.
+    """
+    with _held(plan.folder), tempfile.TemporaryDirectory(prefix="medfinetune-") as scratch:
+        file = Path(scratch) / "plan.json"
+        file.write_text(plan.to_json(), encoding="utf-8")
+        return asyncio.run(_stages(plan, file, say))
+
+
+async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
+    stop = Stop()
+    stop.listen()
+    runs: list[StageRun] = []
+    for stage in Stage:
+        if is_complete(stage, plan):
+            say(f"{stage}: complete from an earlier run, not done again")
+            runs.append(StageRun(StageResult.of(stage, Exit.SUCCEEDED, "Complete from an earlier run."), skipped=True))
+            continue
+        result = await _stage(stage, plan, file, stop, say)
+        runs.append(StageRun(result, skipped=False))
+        if result.exit_code:
+            break
+    return runs
+
+
+async def _stage(stage: Stage, plan: RunPlan, file: Path, stop: Stop, say: Say) -> StageResult:
+    if stop.asked.is_set():
+        return StageResult.of(stage, Exit.INTERRUPTED, f"Stopped before {stage} began. Start the run again to continue.")
+    with _free_ports(ports_needed(stage, plan.parallelism)) as ports:
+        wanted = launches(stage, plan.parallelism, file, this_machine(), ports)
+    say(_beginning(stage, plan.folder, wanted))
+    result, speaker = verdict(await run_to_end(wanted, file.parent, stop), stopped=stop.asked.is_set())
+    if result.exit_code:
+        _show_log(speaker)
+    return result
+
+
+def is_complete(stage: Stage, plan: RunPlan) -> bool:
+    """True where the run folder belongs to `plan` and holds the mark that the stage leaves last."""
+    folder = plan.folder
+    if not _belongs(folder, plan):
+        return False
+    if stage is Stage.PREPARE:
+        return folder.prepared.exists()
+    if stage is Stage.TRAIN:
+        return folder.final.exists() or folder.adapter.exists()
+    return folder.summary.exists() and folder.adapter.exists()
+
+
+def _belongs(folder: RunFolder, plan: RunPlan) -> bool:
+    """Whether the folder's own plan is this one; anything else is for the stage to refuse."""
+    try:
+        return RunPlan.model_validate_json(folder.plan.read_bytes()).sha256 == plan.sha256
+    except (OSError, ValueError):
+        return False
+
+
+def _beginning(stage: Stage, folder: RunFolder, wanted: tuple[Launch, ...]) -> str:
+    if stage is not Stage.TRAIN:
+        return f"{stage}: one process"
+    ports = ", ".join(launch.environment["MEDFINETUNE_METRICS_PORT"] for launch in wanted)
+    found = latest_checkpoint(folder)
+    start = f"continues from {found.name}" if found else "from the beginning"
+    return f"{stage}: {start}; processes: {len(wanted)}; metrics on http://127.0.0.1 at /metrics, ports {ports}"
+
+
+def latest_checkpoint(folder: RunFolder) -> Path | None:
+    """The newest complete checkpoint, by its step."""
+    steps = [manifest.parent for manifest in folder.checkpoints.glob("step-*/manifest.json")]
+    return max(steps, key=lambda step: int(step.name.removeprefix("step-")), default=None)
+
+
+def _show_log(speaker: Ended) -> None:
+    """The end of a log that did not pass through: it names the cause, and its file goes with the run."""
+    if speaker.log:
+        tail = speaker.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        sys.stderr.writelines(f"[{speaker.launch.label}] {line}\n" for line in tail)
+
+
+def this_machine() -> Machine:
+    """What the caller's environment and affinity leave to this run."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = None if visible is None else tuple(part.strip() for part in visible.split(",") if part.strip())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine(cores, devices, os.environ.get("OMP_NUM_THREADS"))
+
+
+@contextmanager
+def _free_ports(count: int) -> Iterator[list[int]]:
+    """`count` different free ports of the loopback; held until the block ends, then a stage may take them."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        yield [one.getsockname()[1] for one in sockets]
+
+
+@contextmanager
+def _held(folder: RunFolder) -> Iterator[None]:
+    """The run folder, made if it is missing, for this process alone."""
+    try:
+        folder.root.mkdir(parents=True, exist_ok=True)
+        lock = (folder.root / ".run.lock").open("w")
+    except OSError as error:
+        raise StorageFailed(
+            "--output", found=f"{error.strerror} at {error.filename}", expected="a folder that can be written", remedy="Mend or name another output folder."
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputConflict(
+                str(folder.root), found="another `medfinetune run` at work in it", expected="one run a folder", remedy="Wait until it has ended, or stop it."
+            ) from error
+        yield

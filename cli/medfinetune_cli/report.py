@@ -1,0 +1,74 @@
+"""The end of a run: what it measured and where it lies, or in one message why it ended early."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from medfinetune_api.exits import EXITS, exit_of
+from medfinetune_api.layout import RunFolder
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import EvaluationSummary, Prepared
+
+from medfinetune_cli.executor import StageRun
+from medfinetune_cli.folder_map import files, folder_map
+from medfinetune_cli.output import Format, console, write_json
+from medfinetune_cli.tables import mixture_table, packing_line, results_table
+
+
+def report(plan: RunPlan, runs: Sequence[StageRun], form: Format) -> None:
+    """Tables and the folder's map on stdout, or one JSON object; a failure's message goes to stderr."""
+    if form is Format.JSON:
+        write_json(as_json(plan, runs))
+    elif runs[-1].result.exit_code:
+        _print_failure(plan, runs[-1])
+    else:
+        _print_results(plan)
+
+
+def as_json(plan: RunPlan, runs: Sequence[StageRun]) -> dict[str, Any]:
+    """The run as one object: how it ended, each stage's own result, what was measured, and what lies in the folder."""
+    last, folder = runs[-1].result, plan.folder
+    prepared, summary = _prepared(folder), _summary(folder)
+    return {
+        "exitCode": last.exit_code,
+        "reason": last.reason,
+        "message": last.message,
+        "planSha256": plan.sha256,
+        "folder": str(folder.root),
+        "stages": [{"skipped": run.skipped, **json.loads(run.result.to_json())} for run in runs],
+        "prepared": json.loads(prepared.to_json()) if prepared else None,
+        "evaluation": json.loads(summary.to_json()) if summary else None,
+        "files": files(folder),
+    }
+
+
+def _print_results(plan: RunPlan) -> None:
+    out = console("stdout")
+    prepared, summary = _prepared(plan.folder), _summary(plan.folder)
+    if prepared:
+        out.print(mixture_table(prepared))
+        out.print(packing_line(prepared.packing) + "\n", soft_wrap=True)
+    if summary:
+        out.print(results_table(summary))
+        out.print()
+    out.print(folder_map(plan.folder))
+
+
+def _print_failure(plan: RunPlan, last: StageRun) -> None:
+    meaning = EXITS[exit_of(last.result.exit_code)]
+    out = console("stderr")
+    out.print(f"[bold red]{last.result.stage}[/] ended with [bold]{last.result.reason}[/] (exit code {last.result.exit_code})", soft_wrap=True)
+    out.print(f"  {last.result.message}", markup=False, soft_wrap=True)
+    if meaning.retryable:
+        out.print("  The same command continues this run.", style="dim", soft_wrap=True)
+    out.print(f"  The run's folder: {plan.folder.root}", markup=False, style="dim", soft_wrap=True)
+
+
+def _prepared(folder: RunFolder) -> Prepared | None:
+    return Prepared.model_validate_json(folder.prepared.read_bytes()) if folder.prepared.exists() else None
+
+
+def _summary(folder: RunFolder) -> EvaluationSummary | None:
+    return EvaluationSummary.model_validate_json(folder.summary.read_bytes()) if folder.summary.exists() else None

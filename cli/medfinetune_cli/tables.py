@@ -1,0 +1,57 @@
+"""What a run measured, as tables for a person: accuracy with its n and interval, the mixture, and what packing gained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from medfinetune_api.results import EvaluationSummary, PackingReport, Prepared, Score, TaskScores
+from rich.table import Table
+
+
+def results_table(summary: EvaluationSummary) -> Table:
+    """Accuracy of base and tuned model on the same questions, by task and by subject, with Wilson 95 % intervals."""
+    table = Table(title="Results: accuracy in % with a Wilson 95 % interval", title_justify="left")
+    for name in ("task", "language", "subject"):
+        table.add_column(name)
+    for name in ("n", "base", "tuned"):
+        table.add_column(name, justify="right")
+    for task in summary.tasks:
+        for row in _task_rows(task):
+            table.add_row(*row)
+        table.add_section()
+    for language, tuned in summary.tuned_by_language.items():
+        table.add_row("all tasks", language, "", str(tuned.n), _score(summary.base_by_language.get(language)), _score(tuned))
+    return table
+
+
+def _task_rows(task: TaskScores) -> Iterator[tuple[str, ...]]:
+    asked = f"{task.questions}" if task.questions == task.available else f"{task.questions} of {task.available}"
+    yield task.task, task.language, "all", asked, _score(task.base), _score(task.tuned)
+    if len(task.tuned_by_subject) > 1:
+        for subject, tuned in task.tuned_by_subject.items():
+            yield "", "", subject, str(tuned.n), _score(task.base_by_subject.get(subject)), _score(tuned)
+
+
+def _score(score: Score | None) -> str:
+    return "-" if score is None else f"{100 * score.accuracy:5.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+
+
+def mixture_table(prepared: Prepared) -> Table:
+    """What an epoch trains on, by source."""
+    table = Table(title="Mixture: one epoch", title_justify="left")
+    for name in ("source", "language", "domain"):
+        table.add_column(name)
+    for name in ("read", "held out", "over-long", "left out", "samples", "tokens", "share"):
+        table.add_column(name, justify="right")
+    for one in prepared.sources:
+        counts = (one.samples_read, one.validation, one.over_long, one.mixed_out, one.samples, one.tokens)
+        table.add_row(one.name, one.language, one.domain, *(f"{count:,}" for count in counts), f"{one.share:.1%}")
+    return table
+
+
+def packing_line(packing: PackingReport) -> str:
+    """What packing gained, in one line."""
+    return (
+        f"Packing: {packing.rows_unpacked:,} rows -> {packing.rows:,}, efficiency {packing.efficiency_unpacked:.1%} -> {packing.efficiency:.1%}, "
+        f"steps an epoch {packing.steps_per_epoch_unpacked:,} -> {packing.steps_per_epoch:,}"
+    )
