@@ -128,11 +128,11 @@ class Sharding(StrEnum):
 
 
 class Toggle(StrEnum):
-    """A switch that prepare may decide."""
+    """A switch that prepare may decide. The words are not On and Off, which YAML reads as booleans."""
 
     AUTO = "Auto"
-    ON = "On"
-    OFF = "Off"
+    ON = "Enabled"
+    OFF = "Disabled"
 
 
 class Stage(StrEnum):

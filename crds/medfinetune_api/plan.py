@@ -59,7 +59,7 @@ class Mounts(Contract):
 class ModelPlan(Contract):
     path: str
     """Folder relative to `mounts.models`."""
-    sha256: str | None
+    sha256: str | None = None
 
 
 class ColumnsPlan(Contract):
@@ -69,8 +69,8 @@ class ColumnsPlan(Contract):
     options: tuple[str, ...]
     answer: str
     answer_style: AnswerStyle
-    subject: str | None
-    id: str | None
+    subject: str | None = None
+    id: str | None = None
 
 
 class SourcePlan(Contract):
@@ -81,9 +81,9 @@ class SourcePlan(Contract):
     language: str
     """BCP 47 language tag."""
     domain: str
-    subject: str | None
+    subject: str | None = None
     """Subject of every record, where the file names none."""
-    columns: ColumnsPlan | None
+    columns: ColumnsPlan | None = None
 
 
 class ValidationPlan(Contract):
@@ -103,7 +103,7 @@ class MixturePlan(Contract):
 class DataPlan(Contract):
     sources: tuple[SourcePlan, ...]
     validation: ValidationPlan
-    mixture: MixturePlan | None
+    mixture: MixturePlan | None = None
     max_length: int
     packing: Packing
     loss_on: LossOn
@@ -180,9 +180,9 @@ class TaskPlan(Contract):
     path: str
     format: Format
     language: str
-    subject: str | None
-    columns: ColumnsPlan | None
-    limit: int | None
+    subject: str | None = None
+    columns: ColumnsPlan | None = None
+    limit: int | None = None
     """Most questions asked, drawn by seed and in proportion to the subjects; None asks all."""
 
 

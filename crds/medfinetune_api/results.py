@@ -115,7 +115,7 @@ class TaskScores(Contract):
     """Questions asked."""
     available: int
     """Questions in the file."""
-    base: Score | None
+    base: Score | None = None
     tuned: Score
     base_by_subject: Mapping[str, Score]
     tuned_by_subject: Mapping[str, Score]

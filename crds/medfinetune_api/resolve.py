@@ -1,0 +1,116 @@
+"""resolve(): the one place where defaults, presets and paths are decided.
+
+User's fields lie over the preset's, these over DEFAULTS. The result is checked by the manifest's own models and rules again, so that a combination which
+only shows with the preset is refused like one the user wrote, and then becomes a RunPlan.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from pydantic import ValidationError
+
+from medfinetune_api.choices import Method
+from medfinetune_api.errors import InvalidManifest
+from medfinetune_api.manifest import ManifestErrors
+from medfinetune_api.plan import Identity, Mounts, RunPlan
+from medfinetune_api.presets import DEFAULT_FRACTION, DEFAULT_ROWS, DEFAULT_STRATA, DEFAULTS, PRESETS, merged
+from medfinetune_api.problems import Path, dotted, problems_of
+from medfinetune_api.spec import FineTuneSpec
+
+
+def resolve(spec: FineTuneSpec, identity: Identity, mounts: Mounts) -> RunPlan:
+    """Decide everything a run is told. Deterministic: equal arguments give equal plans, byte for byte.
+
+    Args:
+        spec: a valid spec.
+        identity: whose run it is.
+        mounts: where this executor sees the volumes; no part of the plan's hash.
+
+    Raises:
+        InvalidManifest: the spec and its preset cannot go together, or this version cannot train what they ask for.
+    """
+    chosen = _chosen(spec)
+    _refuse_untrainable(chosen)
+    complete = _complete(merged(chosen, DEFAULTS))
+    _check(spec, complete)
+    return RunPlan.model_validate_json(json.dumps(_plan(complete, identity, mounts)), strict=True)
+
+
+def _chosen(spec: FineTuneSpec) -> dict[str, Any]:
+    written = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return merged(written, PRESETS[spec.preset].values) if spec.preset else written
+
+
+def _refuse_untrainable(chosen: Mapping[str, Any]) -> None:
+    if chosen.get("tuning", {}).get("method") == Method.FULL:
+        raise InvalidManifest(
+            "spec.tuning.method",
+            found="Full",
+            expected="QLoRA or LoRA, which are what this version trains",
+            remedy="Set method: QLoRA or LoRA; under preset med42-full take preset med42-lora instead.",
+        )
+
+
+def _complete(spec: dict[str, Any]) -> dict[str, Any]:
+    """Defaults that depend on other fields."""
+    data, training = spec["data"], spec["training"]
+    held_out = data.get("validation", {})
+    if "sources" not in held_out:
+        held_out = {"fraction": DEFAULT_FRACTION, "stratifyBy": list(DEFAULT_STRATA), **held_out}
+    batch = {"globalBatchTokens": DEFAULT_ROWS * data["maxLength"], **training}
+    return {**spec, "data": {**data, "validation": held_out}, "training": batch}
+
+
+def _check(spec: FineTuneSpec, complete: Mapping[str, Any]) -> None:
+    """Hold the completed spec against the manifest's own rules."""
+
+    def locate(path: Path) -> str:
+        return dotted(path) + (f" (with preset {spec.preset})" if spec.preset else " (with defaults)")
+
+    try:
+        FineTuneSpec.model_validate_json(json.dumps(complete), strict=True)
+    except ValidationError as error:
+        raise ManifestErrors(tuple(problems_of(error, FineTuneSpec, locate, above=("spec",)))) from None
+
+
+def _plan(spec: Mapping[str, Any], identity: Identity, mounts: Mounts) -> dict[str, Any]:
+    data, lora = spec["data"], spec["tuning"]["lora"]
+    held_out = data["validation"]
+    all_linear = lora["targetModules"] == ["all-linear"]
+    return {
+        "identity": identity.model_dump(by_alias=True),
+        "mounts": mounts.model_dump(by_alias=True),
+        "model": {**_without(spec["model"], "volume"), "path": _path(spec["model"]["path"])},
+        "data": {
+            **_without(data, "volume"),
+            "sources": [_source(source) for source in data["sources"]],
+            "validation": {"fraction": 0, "stratifyBy": [], **held_out, "sources": [_source(source) for source in held_out.get("sources", [])]},
+            "mixture": _mixture(data.get("mixture")),
+        },
+        "tuning": {**spec["tuning"], "lora": {**lora, "targetModules": "all-linear" if all_linear else lora["targetModules"]}},
+        "training": spec["training"],
+        "parallelism": spec["parallelism"],
+        "checkpoint": spec["checkpoint"],
+        "evaluation": {**spec["evaluation"], "tasks": [_source(task) for task in spec["evaluation"]["tasks"]]},
+    }
+
+
+def _source(source: Mapping[str, Any]) -> dict[str, Any]:
+    return {**source, "path": _path(source["path"])}
+
+
+def _mixture(mixture: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Names in order, so that the hash does not depend on the order they were written in."""
+    return {**mixture, "ratio": dict(sorted(mixture["ratio"].items()))} if mixture else None
+
+
+def _path(path: str) -> str:
+    return str(PurePosixPath(path))
+
+
+def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}

@@ -1,0 +1,239 @@
+"""Every cross-field rule of the manifest, once: its CEL for the API server and its Python for `medfinetune validate`, side by side.
+
+Kept cheap for the API server's cost limit: lists and maps hold at most 64 entries, strings are bounded, and nothing is nested deeper than two loops.
+Immutability of the spec compares with the stored object, which has no Python form; it comes with the operator.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from medfinetune_api.choices import Format, Method, MixBy, Precision
+from medfinetune_api.ruled import Rule
+
+if TYPE_CHECKING:
+    from medfinetune_api.spec import FineTuneSpec, MedFineTune
+    from medfinetune_api.spec_data import DataSpec, SourceSpec, TaskSpec, ValidationSpec
+    from medfinetune_api.spec_training import LoraSpec, TuningSpec
+
+RUN_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
+CLIMBS = re.compile(r"(^|/)[.][.](/|$)")
+WITH_OPTIONS = (Format.MEDQA, Format.KORMEDMCQA, Format.PUBMEDQA, Format.EXAM)
+
+
+def _distinct(values: Iterable[Any]) -> bool:
+    seen = list(values)
+    return len(seen) == len(set(seen))
+
+
+def _unique(list_field: str, key: str, python: Callable[[Any], Iterable[Any]]) -> Rule:
+    """Entries of a list differ in `key`; an empty key compares the entries themselves."""
+    field, dotted = f"self.{list_field}", f".{key}" if key else ""
+    return Rule(
+        cel=f"!has({field}) || {field}.all(a, {field}.exists_one(b, b{dotted} == a{dotted}))",
+        holds=lambda node: _distinct(python(node)),
+        expected=f"a different {key or 'value'} in each entry",
+        remedy="Rename or remove the repeated entries.",
+        field=f".{list_field}",
+        reason="FieldValueDuplicate",
+    )
+
+
+# metadata
+
+
+def _name_holds(manifest: MedFineTune) -> bool:
+    return len(manifest.metadata.name) <= 40 and RUN_NAME.fullmatch(manifest.metadata.name) is not None
+
+
+RUN_NAME_IS_LABEL = Rule(
+    cel="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    holds=_name_holds,
+    expected="at most 40 lower-case letters, digits and '-', beginning with a letter and not ending with '-'",
+    remedy="Rename the run: Jobs, Services and folders are named after it.",
+    field=".metadata.name",
+)
+
+
+# data
+
+
+def _path_holds(path: str) -> bool:
+    return not path.startswith("/") and "\\" not in path and CLIMBS.search(path) is None
+
+
+PATH_STAYS_INSIDE = Rule(
+    cel=r"!self.startsWith('/') && !self.contains('\\') && !self.matches('(^|/)[.][.](/|$)')",
+    holds=_path_holds,
+    expected="a path relative to its volume, with '/' between names and no '..'",
+    remedy="Name the file or folder as it lies below the volume's root.",
+)
+
+
+def _columns_hold(source: SourceSpec | TaskSpec) -> bool:
+    return (source.format is Format.EXAM) == (source.columns is not None)
+
+
+COLUMNS_WITH_EXAM = Rule(
+    cel="(self.format == 'Exam') == has(self.columns)",
+    holds=_columns_hold,
+    expected="columns exactly where the format is Exam",
+    remedy="Say which column holds what of an Exam file, or remove columns: the other formats name their own.",
+    field=".columns",
+)
+
+
+def _split_holds(validation: ValidationSpec) -> bool:
+    return validation.fraction is None or validation.sources is None
+
+
+FRACTION_OR_SOURCES = Rule(
+    cel="!(has(self.fraction) && has(self.sources))",
+    holds=_split_holds,
+    expected="either fraction or sources",
+    remedy="Remove fraction to validate on the sources alone, or sources to hold out a fraction of the training data.",
+    field=".fraction",
+    reason="FieldValueForbidden",
+)
+
+
+def _strata_hold(validation: ValidationSpec) -> bool:
+    return validation.stratify_by is None or validation.sources is None
+
+
+STRATIFY_WITH_FRACTION = Rule(
+    cel="!(has(self.stratifyBy) && has(self.sources))",
+    holds=_strata_hold,
+    expected="stratifyBy only where a fraction is held out",
+    remedy="Remove stratifyBy: sources of their own are taken whole.",
+    field=".stratifyBy",
+    reason="FieldValueForbidden",
+)
+
+STRATA_UNIQUE = _unique("stratifyBy", "", lambda validation: validation.stratify_by or ())
+SOURCE_NAMES_UNIQUE = _unique("sources", "name", lambda node: [source.name for source in node.sources or ()])
+TASK_NAMES_UNIQUE = _unique("tasks", "name", lambda evaluation: [task.name for task in evaluation.tasks])
+OPTION_COLUMNS_UNIQUE = _unique("options", "", lambda columns: columns.options)
+
+
+def _held_out(data: DataSpec) -> tuple[SourceSpec, ...]:
+    return (data.validation.sources if data.validation else None) or ()
+
+
+def _apart(data: DataSpec) -> bool:
+    names, paths = {source.name for source in data.sources}, {source.path for source in data.sources}
+    return all(held.name not in names and held.path not in paths for held in _held_out(data))
+
+
+VALIDATION_APART = Rule(
+    cel=("!has(self.validation) || !has(self.validation.sources) || self.validation.sources.all(v, self.sources.all(s, s.name != v.name && s.path != v.path))"),
+    holds=_apart,
+    expected="validation sources with names and paths that no training source has",
+    remedy="Remove the shared source from one of the two lists: a model validated on its training data looks better than it is.",
+    field=".validation.sources",
+    reason="FieldValueDuplicate",
+)
+
+_GROUP = "(self.mixture.by == 'Language' ? s.language : (self.mixture.by == 'Domain' ? s.domain : s.name))"
+
+
+def _group(source: SourceSpec, by: MixBy) -> str:
+    return {MixBy.LANGUAGE: source.language, MixBy.DOMAIN: source.domain, MixBy.SOURCE: source.name}[by]
+
+
+def _groups(data: DataSpec) -> set[str]:
+    return {_group(source, data.mixture.by) for source in data.sources} if data.mixture else set()
+
+
+RATIO_NAMES_EXIST = Rule(
+    cel=f"!has(self.mixture) || self.mixture.ratio.all(k, self.sources.exists(s, {_GROUP} == k))",
+    holds=lambda data: data.mixture is None or set(data.mixture.ratio) <= _groups(data),
+    expected="a ratio that names only languages, domains or sources (by mixture.by) of data.sources",
+    remedy="Remove or correct the names that no source has.",
+    field=".mixture.ratio",
+)
+
+RATIO_NAMES_ALL = Rule(
+    cel=f"!has(self.mixture) || self.sources.all(s, {_GROUP} in self.mixture.ratio)",
+    holds=lambda data: data.mixture is None or _groups(data) <= set(data.mixture.ratio),
+    expected="a ratio that names every language, domain or source (by mixture.by) of data.sources",
+    remedy="Give each missing name its share, or remove its sources.",
+    field=".mixture.ratio",
+)
+
+
+# tuning
+
+
+def _lora_holds(tuning: TuningSpec) -> bool:
+    return tuning.lora is None or tuning.method is not Method.FULL
+
+
+LORA_WITH_METHOD = Rule(
+    cel="!has(self.lora) || !has(self.method) || self.method != 'Full'",
+    holds=_lora_holds,
+    expected="lora only with method QLoRA or LoRA",
+    remedy="Remove lora, or choose a method that trains an adapter.",
+    field=".lora",
+    reason="FieldValueForbidden",
+)
+
+
+def _targets_hold(lora: LoraSpec) -> bool:
+    return lora.target_modules is None or "all-linear" not in lora.target_modules or len(lora.target_modules) == 1
+
+
+ALL_LINEAR_ALONE = Rule(
+    cel="!has(self.targetModules) || !('all-linear' in self.targetModules) || self.targetModules.size() == 1",
+    holds=_targets_hold,
+    expected="all-linear alone, or a list of layer names",
+    remedy="Remove the other names, which all-linear includes, or all-linear itself.",
+    field=".targetModules",
+)
+
+TARGETS_UNIQUE = _unique("targetModules", "", lambda lora: lora.target_modules or ())
+
+
+# the whole spec
+
+
+def _whole_rows(spec: FineTuneSpec) -> bool:
+    slots, length = spec.training.global_batch_tokens, spec.data.max_length
+    return slots is None or length is None or slots % length == 0
+
+
+BATCH_IN_WHOLE_ROWS = Rule(
+    cel=("!has(self.training.globalBatchTokens) || !has(self.data.maxLength) || self.training.globalBatchTokens % self.data.maxLength == 0"),
+    holds=_whole_rows,
+    expected="a multiple of data.maxLength, since a batch is made of whole rows",
+    remedy="Set globalBatchTokens to the rows of a batch times data.maxLength.",
+    field=".training.globalBatchTokens",
+)
+
+
+def _precision_holds(spec: FineTuneSpec) -> bool:
+    return spec.training.precision is not Precision.FP16 or spec.parallelism.gpus_per_node > 0
+
+
+FP16_NEEDS_GPU = Rule(
+    cel="!has(self.training.precision) || self.training.precision != 'FP16' || self.parallelism.gpusPerNode > 0",
+    holds=_precision_holds,
+    expected="Auto, BF16 or FP32 where gpusPerNode is 0",
+    remedy="Choose another precision, or train on GPUs: processors have no FP16 training.",
+    field=".training.precision",
+)
+
+
+def _task_format_holds(task: TaskSpec) -> bool:
+    return task.format in WITH_OPTIONS
+
+
+TASK_HAS_OPTIONS = Rule(
+    cel="self.format in ['MedQA', 'KorMedMCQA', 'PubMedQA', 'Exam']",
+    holds=_task_format_holds,
+    expected="MedQA, KorMedMCQA, PubMedQA or Exam",
+    remedy="Evaluate on a file whose questions have options: answers are scored by the likelihood of their letter.",
+    field=".format",
+)

@@ -1,0 +1,155 @@
+"""What a manifest says about records: where they lie, how they are held out, mixed, templated, packed, and asked in evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from medfinetune_api import rules
+from medfinetune_api.base import Contract
+from medfinetune_api.choices import AnswerStyle, ChatTemplate, Format, LossOn, MixBy, MixFill, MixUnit, Overlong, Packing, Stratum
+from medfinetune_api.ruled import Ruled
+from medfinetune_api.scalars import ClaimName, ColumnName, Label, LanguageTag, Name, RelativePath
+
+Share = Annotated[float, Field(gt=0, le=1000)]
+
+
+class ClaimSpec(Contract):
+    """A PersistentVolumeClaim in the run's own namespace."""
+
+    claim_name: ClaimName
+    """Name of the PersistentVolumeClaim."""
+
+
+class VolumeSpec(Contract):
+    """A volume. The local executor maps it to a folder of this machine (`--models`, `--data`, `--output`)."""
+
+    persistent_volume_claim: ClaimSpec
+    """The claim that holds the files; other kinds of volume are not accepted."""
+
+
+class ColumnsSpec(Ruled):
+    """Where an `Exam` file keeps what: CSV columns, or keys of JSON objects."""
+
+    rules = (rules.OPTION_COLUMNS_UNIQUE,)
+
+    question: ColumnName
+    """Column of the question's text."""
+    options: Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=26)]
+    """Columns of the answer options in the order of their letters; a single one names a column that holds all of them as a list or an object. 1 to 26."""
+    answer: ColumnName
+    """Column of the right answer."""
+    answer_style: AnswerStyle = AnswerStyle.LETTER
+    """How the answer is written: Letter (A is the first option), Number (1 is the first), Index (0 is the first), Text (the option's own words)."""
+    subject: ColumnName | None = None
+    """Column of the subject that scores are broken down by; none where absent."""
+    id: ColumnName | None = None
+    """Column of the record's identifier; records are counted by line where absent."""
+
+
+class SourceSpec(Ruled):
+    """One file of records."""
+
+    rules = (rules.COLUMNS_WITH_EXAM,)
+
+    name: Name
+    """Name of the source in tables and metrics; unique among the sources. A DNS label of at most 63 characters."""
+    path: RelativePath
+    """File below the data volume's root; `.gz` is decompressed."""
+    format: Format
+    """How the file is laid out."""
+    language: LanguageTag
+    """Language of the records, a BCP 47 tag such as en or ko. Quote \"no\" (Norwegian): YAML reads it as false."""
+    domain: Label = "medical"
+    """Domain of the records, for a mixture by Domain. Default medical."""
+    subject: Label | None = None
+    """Subject of every record where the file names none, such as nurse; none where absent."""
+    columns: ColumnsSpec | None = None
+    """Where an Exam file keeps what; with format Exam, and only there."""
+
+
+class ValidationSpec(Ruled):
+    """The records that are never trained on and measure the loss after each epoch."""
+
+    rules = (rules.FRACTION_OR_SOURCES, rules.STRATIFY_WITH_FRACTION, rules.STRATA_UNIQUE, rules.SOURCE_NAMES_UNIQUE)
+
+    fraction: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    """Share of the training records to hold out, 0 to 0.5; 0 holds none out. Default 0.1, unless sources are given."""
+    stratify_by: Annotated[tuple[Stratum, ...], Field(max_length=2)] | None = None
+    """What the held-out share keeps in proportion. Default [Language, Subject]."""
+    sources: Annotated[tuple[SourceSpec, ...], Field(min_length=1, max_length=64)] | None = None
+    """Files to validate on in place of a fraction, 1 to 64; none of them may be trained on."""
+
+
+class MixtureSpec(Contract):
+    """In what proportion the sources are trained on."""
+
+    by: MixBy
+    """What the ratio's names are: Language, Source or Domain."""
+    ratio: Annotated[Mapping[str, Share], Field(min_length=1, max_length=64)]
+    """Parts by name, above 0 and at most 1000 each, such as {en: 5, ko: 5}; names every language, domain or source of data.sources and no other."""
+    unit: MixUnit = MixUnit.SAMPLES
+    """What the ratio counts: Samples or Tokens. Default Samples."""
+    fill: MixFill = MixFill.DOWNSAMPLE
+    """How the ratio is reached: Downsample leaves records of the larger side out, Repeat takes those of the smaller side again. Default Downsample."""
+
+
+class DataSpec(Ruled):
+    """The records, and how they become training rows."""
+
+    rules = (rules.SOURCE_NAMES_UNIQUE, rules.VALIDATION_APART, rules.RATIO_NAMES_EXIST, rules.RATIO_NAMES_ALL)
+
+    volume: VolumeSpec
+    """Where the files of sources and evaluation tasks lie."""
+    sources: Annotated[tuple[SourceSpec, ...], Field(min_length=1, max_length=64)]
+    """Files to train on, 1 to 64."""
+    validation: ValidationSpec | None = None
+    """What is held out. Default: a tenth of the records, in proportion to languages and subjects."""
+    mixture: MixtureSpec | None = None
+    """In what proportion the sources are trained on. Default: every record once an epoch."""
+    max_length: Annotated[int, Field(ge=16, le=131072)] | None = None
+    """Length of a packed row in tokens, 16 to 131072. Default: the preset's, or 2048."""
+    packing: Packing | None = None
+    """How documents share rows: BestFit, or None for one document a row. Default: the preset's, or BestFit."""
+    loss_on: LossOn | None = None
+    """Which tokens carry loss: Response, or All. Default: the preset's, or Response."""
+    overlong: Overlong = Overlong.ERROR
+    """What becomes of a record longer than maxLength: Error refuses it, Drop leaves it out, Truncate cuts its end; the last two are counted. Default Error."""
+    chat_template: ChatTemplate | None = None
+    """Which template turns messages into text: Tokenizer (the model's own) or Med42 (three roles). Default: the preset's, or Tokenizer."""
+
+
+class TaskSpec(Ruled):
+    """One examination, asked of the base and of the tuned model."""
+
+    rules = (rules.TASK_HAS_OPTIONS, rules.COLUMNS_WITH_EXAM)
+
+    name: Name
+    """Name of the task in results; unique among the tasks. A DNS label of at most 63 characters."""
+    path: RelativePath
+    """File below the data volume's root; `.gz` is decompressed."""
+    format: Format
+    """How the file is laid out; one whose questions have options: MedQA, KorMedMCQA, PubMedQA or Exam."""
+    language: LanguageTag
+    """Language of the questions, a BCP 47 tag such as en or ko."""
+    subject: Label | None = None
+    """Subject of every question where the file names none; none where absent."""
+    columns: ColumnsSpec | None = None
+    """Where an Exam file keeps what; with format Exam, and only there."""
+    limit: Annotated[int, Field(ge=1, le=1000000)] | None = None
+    """Most questions asked, drawn by seed in proportion to the subjects, 1 to 1000000. Default: all."""
+
+
+class EvaluationSpec(Ruled):
+    """What the run is judged by."""
+
+    rules = (rules.TASK_NAMES_UNIQUE,)
+
+    baseline: bool = True
+    """Whether the untuned base answers the same questions. Default true."""
+    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Questions in one forward pass, 1 to 1024. Default 8."""
+    tasks: Annotated[tuple[TaskSpec, ...], Field(max_length=64)] = ()
+    """Examinations, at most 64; without any, the adapter is delivered unjudged. Default none."""
