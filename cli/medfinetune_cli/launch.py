@@ -16,6 +16,9 @@ from medfinetune_api.plan import ParallelismPlan
 
 from medfinetune_cli.output import UsageRefusal
 
+STOP_SECONDS = 600.0
+"""How long a stage that is asked to stop may take to write its checkpoint before it is killed."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -65,6 +68,7 @@ def _gang_member(node: int, parallelism: ParallelismPlan, machine: Machine, port
         "PET_NODE_RANK": str(node),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(ports[0]),
+        "MEDFINETUNE_STOP_SECONDS": f"{STOP_SECONDS:.0f}",
         "MEDFINETUNE_METRICS_PORT": str(ports[1 + node]),
         "CUDA_VISIBLE_DEVICES": _devices(machine, node, parallelism.gpus_per_node),
         "OMP_NUM_THREADS": _threads(machine, parallelism.world_size),

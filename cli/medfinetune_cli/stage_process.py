@@ -16,10 +16,10 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfinetune_cli.launch import Launch
+from medfinetune_cli.launch import STOP_SECONDS, Launch
 
-STOP_SECONDS = 120.0
-"""How long a stage that is asked to stop may take to write its checkpoint before it is killed."""
+GRACE_SECONDS = 15.0
+"""What a stage gets on top of its own bound, to end its workers itself."""
 LOST_SECONDS = 30.0
 """How long the rest of a gang may take to end once a member has failed: there is no checkpoint to write without it."""
 _PR_SET_PDEATHSIG = 1
@@ -84,7 +84,7 @@ async def _watch(members: Sequence[_Member], stop: Stop) -> list[Ended]:
         if not over.done():
             for member in members:
                 member.terminate()
-            await _first(over, stop.at_once, seconds=STOP_SECONDS if stop.asked.is_set() else LOST_SECONDS)
+            await _first(over, stop.at_once, seconds=STOP_SECONDS + GRACE_SECONDS if stop.asked.is_set() else LOST_SECONDS)
         for member in members:
             member.kill()
     return ended
