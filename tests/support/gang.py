@@ -34,7 +34,10 @@ def gang(world_size: int, function: Callable[..., Any], *arguments: Any) -> list
     with tempfile.TemporaryDirectory() as folder:
         members = [_start(rank, world_size, Path(folder) / "store", function, arguments) for rank in range(world_size)]
         try:
-            return _collect([connection for _, connection in members])
+            results = _collect([connection for _, connection in members])
+            for process, _ in members:
+                process.join(SECONDS)
+            return results
         finally:
             for process, _ in members:
                 process.kill()

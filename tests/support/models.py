@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from medfinetune_api.choices import Method
+import torch.distributed as dist
+from medfinetune_api.choices import Method, Sharding
 from medfinetune_api.plan import LoraPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
+from medfinetune_trainer.model.adapter import base_digest
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.lora import add_adapter
+from medfinetune_trainer.model.loss import packed_loss
+from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, gathered, gradient_sync, shard, trainable, unwrapped
 from peft import PeftModel
 from tiny_base import Kind, build
+from torch import Tensor
 
 CPU = torch.device("cpu")
 TEXTS = ("The heart pumps blood through the body.", "심장은 온몸으로 피를 보낸다.") * 8
@@ -63,3 +69,52 @@ def documents(lengths: tuple[int, ...], seed: int = 0, loss_share: float = 0.3) 
 
 def batch(lengths: tuple[int, ...], seed: int = 0) -> PackedBatch:
     return collate(documents(lengths, seed))
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one accumulation window did: everything gathered, equal on all ranks."""
+
+    loss: float
+    tokens: int
+    gradients: dict[str, Tensor]
+    norm: float
+    digests: tuple[str, str]
+
+
+def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = torch.float32, checkpointed: bool = False, dropout: float = 0.1) -> Window:
+    """One window of five rows as the training loop runs it: rank r takes rows r, r + W, ...; a rank short of a row runs one without loss.
+
+    Then an optimizer step, a forward in eval mode and one more forward, so that `digests` shows the base before and after.
+    """
+    world_size = dist.get_world_size() if dist.is_initialized() else 1
+    model = adapted(base, dtype=dtype, dropout=dropout)
+    model.train()
+    if checkpointed:
+        checkpoint_activations(model)
+    module = shard(model, sharding, dtype, CPU)
+    before = base_digest(module)
+    rows = [batch((5, 20, 9), seed) for seed in range(5)]
+    rounds = -(-len(rows) // world_size)
+    sums = torch.zeros(2, dtype=torch.float64)
+    for k in range(rounds):
+        j = k * world_size + rank
+        torch.manual_seed(j)
+        gradient_sync(module, k == rounds - 1)
+        found = packed_loss(module, rows[j] if j < len(rows) else rows[0].without_loss(), groups=2)
+        found.loss.backward()
+        sums += torch.tensor([found.loss.item(), found.tokens.item()], dtype=torch.float64)
+    if dist.is_initialized():
+        dist.all_reduce(sums)
+    gradients = {name: gathered(parameter.grad).clone() for name, parameter in unwrapped(module).named_parameters() if parameter.requires_grad}
+    norm = clip_grad_norm(module, 1.0)
+    torch.optim.AdamW(trainable(module), lr=1e-2).step()
+    with torch.no_grad():
+        packed_loss(module.eval(), rows[0], groups=2)
+        packed_loss(module.train(), rows[0], groups=2)
+    return Window(float(sums[0]), int(sums[1]), gradients, norm, (before, base_digest(module)))
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """L2 norm of the difference over that of `expected`."""
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-12))

@@ -39,7 +39,7 @@ class LossSums:
         return self.group_tokens.sum()
 
 
-def packed_loss(model: nn.Module, batch: PackedBatch, groups: int = 1) -> LossSums:
+def packed_loss(model: nn.Module, batch: PackedBatch, groups: int) -> LossSums:
     """Run `model` (with packed attention) on `batch` and sum the loss.
 
     A batch without loss tokens still runs forward, and its loss still runs backward: every rank must issue the same collectives.
@@ -47,7 +47,7 @@ def packed_loss(model: nn.Module, batch: PackedBatch, groups: int = 1) -> LossSu
     Args:
         model: the sharded, or plain, adapted model.
         batch: on the model's device.
-        groups: number of groups; `batch.groups` holds indexes below it.
+        groups: number of groups, such as languages; `batch.groups` holds indexes below it.
     """
     logits = loss_logits(model, batch).float()
     losses = functional.cross_entropy(logits, batch.targets, reduction="none")
