@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from medfinetune_api.base import Contract
@@ -26,12 +27,17 @@ class StageResult(Contract):
 
     @classmethod
     def of(cls, stage: Stage, code: Exit, message: str, numbers: Mapping[str, float] | None = None) -> StageResult:
-        """Build a result whose JSON fits the termination message: the message is cut first, then numbers are left out from the end."""
-        kept = dict(numbers or {})
+        """Build a result whose JSON fits the termination message.
+
+        The message is cut to 1,000 characters, then numbers are left out from the end, then the message is cut on (its JSON may be longer than its text).
+        Numbers that are not finite, which JSON cannot write, are left out.
+        """
+        kept = {name: value for name, value in (numbers or {}).items() if math.isfinite(value)}
         result = cls(stage=stage, exit_code=code, reason=EXITS[code].reason, message=message[:1000], numbers=kept)
-        while len(result.to_json().encode()) > MAX_RESULT_BYTES and kept:
-            kept.popitem()
-            result = result.model_copy(update={"numbers": dict(kept)})
+        while len(result.to_json().encode()) > MAX_RESULT_BYTES:
+            if kept:
+                kept.popitem()
+            result = result.model_copy(update={"numbers": dict(kept), "message": result.message if kept else result.message[: len(result.message) * 3 // 4]})
         return result
 
 

@@ -1,0 +1,135 @@
+"""Every cross-field rule, in both its forms: a manifest that breaks it is refused by Python and by CEL with the same words, its repair by neither."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from medfinetune_api import rules
+from medfinetune_api.manifest import ManifestErrors, parse_manifest
+from medfinetune_api.ruled import Rule
+from support.admission import refusals
+from support.manifests import MINIMAL, minimal_manifest
+
+EN = {"name": "en", "path": "en.jsonl", "format": "MedQA", "language": "en"}
+KO = {"name": "ko", "path": "ko.csv", "format": "KorMedMCQA", "language": "ko"}
+EXAM = {**EN, "format": "Exam", "columns": {"question": "q", "options": ["a", "b"], "answer": "right"}}
+TASK = {"name": "test", "path": "test.jsonl", "format": "MedQA", "language": "en"}
+
+
+def sources(*entries: dict[str, Any], **data: Any) -> dict[str, Any]:
+    return {"data": {"sources": list(entries), **data}}
+
+
+def mixed(by: str, **ratio: float) -> dict[str, Any]:
+    return sources(EN, {**KO, "domain": "law"}, mixture={"by": by, "ratio": ratio})
+
+
+def lora(*targets: str) -> dict[str, Any]:
+    return {"tuning": {"lora": {"targetModules": list(targets)}}}
+
+
+def columns(*options: str) -> dict[str, Any]:
+    return sources({**EXAM, "columns": {"question": "q", "options": list(options), "answer": "right"}})
+
+
+# rule, spec that breaks it, the field that is named, spec that holds it
+CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
+    "absolute path": (rules.PATH_STAYS_INSIDE, sources({**EN, "path": "/etc/x"}), "spec.data.sources[0].path", sources({**EN, "path": "etc/x"})),
+    "climbing path": (rules.PATH_STAYS_INSIDE, sources({**EN, "path": "a/../../x"}), "spec.data.sources[0].path", sources({**EN, "path": "a/..x/b.."})),
+    "backslashes": (rules.PATH_STAYS_INSIDE, sources({**EN, "path": "a\\x"}), "spec.data.sources[0].path", sources({**EN, "path": "a x"})),
+    "climbing model": (rules.PATH_STAYS_INSIDE, {"model": {"path": ".."}}, "spec.model.path", {"model": {"path": "."}}),
+    "Exam without columns": (rules.COLUMNS_WITH_EXAM, sources({**EN, "format": "Exam"}), "spec.data.sources[0].columns", sources(EXAM)),
+    "columns of MedQA": (rules.COLUMNS_WITH_EXAM, sources({**EXAM, "format": "MedQA"}), "spec.data.sources[0].columns", sources(EN)),
+    "option column twice": (rules.OPTION_COLUMNS_UNIQUE, columns("a", "a"), "spec.data.sources[0].columns.options", columns("a", "b")),
+    "source name twice": (rules.SOURCE_NAMES_UNIQUE, sources(EN, {**KO, "name": "en"}), "spec.data.sources", sources(EN, KO)),
+    "fraction and sources": (
+        rules.FRACTION_OR_SOURCES,
+        sources(EN, validation={"fraction": 0.1, "sources": [KO]}),
+        "spec.data.validation.fraction",
+        sources(EN, validation={"sources": [KO]}),
+    ),
+    "strata of sources": (
+        rules.STRATIFY_WITH_FRACTION,
+        sources(EN, validation={"stratifyBy": ["Language"], "sources": [KO]}),
+        "spec.data.validation.stratifyBy",
+        sources(EN, validation={"stratifyBy": ["Language"]}),
+    ),
+    "stratum twice": (
+        rules.STRATA_UNIQUE,
+        sources(EN, validation={"stratifyBy": ["Subject", "Subject"]}),
+        "spec.data.validation.stratifyBy",
+        sources(EN, validation={"stratifyBy": ["Subject", "Language"]}),
+    ),
+    "validated on training data": (
+        rules.VALIDATION_APART,
+        sources(EN, validation={"sources": [{**KO, "path": EN["path"]}]}),
+        "spec.data.validation.sources",
+        sources(EN, validation={"sources": [KO]}),
+    ),
+    "ratio of no language": (rules.RATIO_NAMES_EXIST, mixed("Language", en=5, ko=5, fr=1), "spec.data.mixture.ratio", mixed("Language", en=5, ko=5)),
+    "ratio of no domain": (rules.RATIO_NAMES_EXIST, mixed("Domain", medical=1, law=1, en=1), "spec.data.mixture.ratio", mixed("Domain", medical=1, law=2)),
+    "source left out": (rules.RATIO_NAMES_ALL, mixed("Source", en=1), "spec.data.mixture.ratio", mixed("Source", en=1, ko=0.5)),
+    "adapter under Full": (rules.LORA_WITH_METHOD, {"tuning": {"method": "Full", "lora": {}}}, "spec.tuning.lora", {"tuning": {"method": "LoRA", "lora": {}}}),
+    "all-linear and more": (rules.ALL_LINEAR_ALONE, lora("all-linear", "q_proj"), "spec.tuning.lora.targetModules", lora("all-linear")),
+    "target twice": (rules.TARGETS_UNIQUE, lora("q_proj", "q_proj"), "spec.tuning.lora.targetModules", lora("q_proj", "self_attn.v_proj")),
+    "broken rows": (
+        rules.BATCH_IN_WHOLE_ROWS,
+        {"training": {"globalBatchTokens": 1000}, "data": {"maxLength": 300}},
+        "spec.training.globalBatchTokens",
+        {"training": {"globalBatchTokens": 1200}, "data": {"maxLength": 300}},
+    ),
+    "FP16 on the processor": (
+        rules.FP16_NEEDS_GPU,
+        {"training": {"precision": "FP16"}, "parallelism": {"gpusPerNode": 0}},
+        "spec.training.precision",
+        {"training": {"precision": "FP16"}},
+    ),
+    "task name twice": (
+        rules.TASK_NAMES_UNIQUE,
+        {"evaluation": {"tasks": [TASK, {**TASK, "path": "other.jsonl"}]}},
+        "spec.evaluation.tasks",
+        {"evaluation": {"tasks": [TASK, {**TASK, "name": "other"}]}},
+    ),
+    "task without options": (
+        rules.TASK_HAS_OPTIONS,
+        {"evaluation": {"tasks": [{**TASK, "format": "Chat"}]}},
+        "spec.evaluation.tasks[0].format",
+        {"evaluation": {"tasks": [{**TASK, "format": "PubMedQA"}]}},
+    ),
+}
+
+
+def refused_by_python(manifest: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Field -> (expected, remedy) of each problem."""
+    try:
+        parse_manifest(manifest)
+    except ManifestErrors as errors:
+        return {problem.where: (problem.expected, problem.remedy) for problem in errors.problems}
+    return {}
+
+
+@pytest.mark.parametrize(("rule", "broken", "field", "held"), CASES.values(), ids=CASES.keys())
+def test_both_forms_refuse_and_admit_the_same(rule: Rule, broken: dict[str, Any], field: str, held: dict[str, Any]) -> None:
+    assert refused_by_python(minimal_manifest(**broken)) == {field: (rule.expected, rule.remedy)}
+    assert refusals(minimal_manifest(**broken)) == [rule.validation()["message"]]
+    assert refused_by_python(minimal_manifest(**held)) == {}
+    assert refusals(minimal_manifest(**held)) == []
+
+
+@pytest.mark.parametrize("name", ["Run", "1run", "run-", "r" * 41, "a.b", "a\n", ""])
+def test_run_names_are_labels(name: str) -> None:
+    manifest = {**MINIMAL, "metadata": {"name": name}}
+    assert list(refused_by_python(manifest)) == ["metadata.name"]
+    assert refusals(manifest) == [rules.RUN_NAME_IS_LABEL.validation()["message"]]
+
+
+def test_every_rule_has_a_case() -> None:
+    declared = {name: rule for name, rule in vars(rules).items() if isinstance(rule, Rule)}
+    tried = {id(case[0]) for case in CASES.values()} | {id(rules.RUN_NAME_IS_LABEL)}
+    assert [name for name, rule in declared.items() if id(rule) not in tried] == []
+
+
+def test_all_broken_rules_of_one_node_are_named_at_once() -> None:
+    problems = refused_by_python(minimal_manifest(data={"sources": [EN, {**KO, "name": "en"}], "mixture": {"by": "Language", "ratio": {"en": 1, "fr": 1}}}))
+    assert set(problems) == {"spec.data.sources", "spec.data.mixture.ratio"}

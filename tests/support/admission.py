@@ -1,0 +1,79 @@
+"""What the API server does with an object, from the generated schema alone: prune nulls, default, check structure strictly, then evaluate the CEL rules.
+
+The evaluator is Google's own CEL runtime. Kept independent of the Python rules on purpose: it is the other side that they must agree with.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from cel_expr_python import cel
+from jsonschema import Draft4Validator
+from medfinetune_api.schema import crd
+
+SCHEMA: dict[str, Any] = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+_ENVIRONMENT = cel.NewEnv(variables={"self": cel.Type.DYN})
+
+
+def refusals(manifest: dict[str, Any]) -> list[str]:
+    """Why the API server would refuse the object: structural errors, or else the messages of the rules it breaks; empty where it is admitted."""
+    value = _defaulted(SCHEMA, _pruned(copy.deepcopy(manifest)))
+    structural = [*_unknown(SCHEMA, value, ""), *(error.message for error in Draft4Validator(_python_patterns(SCHEMA)).iter_errors(value))]
+    return structural or [rule["message"] for rule, node in _rules(SCHEMA, value) if not _holds(rule["rule"], node)]
+
+
+def _pruned(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _pruned(part) for key, part in value.items() if part is not None}
+    return [_pruned(part) for part in value] if isinstance(value, list) else value
+
+
+def _defaulted(schema: dict[str, Any], value: Any) -> Any:
+    if isinstance(value, dict) and "properties" in schema:
+        defaults = {name: copy.deepcopy(part["default"]) for name, part in schema["properties"].items() if "default" in part and name not in value}
+        value = {**value, **defaults}
+        return {name: _defaulted(schema["properties"].get(name, {}), part) for name, part in value.items()}
+    return [_defaulted(schema["items"], part) for part in value] if isinstance(value, list) and "items" in schema else value
+
+
+def _unknown(schema: dict[str, Any], value: Any, place: str) -> Iterator[str]:
+    if isinstance(value, dict) and "properties" in schema:
+        for name, part in value.items():
+            if name in schema["properties"]:
+                yield from _unknown(schema["properties"][name], part, f"{place}.{name}")
+            else:
+                yield f"unknown field {place}.{name}"
+    elif isinstance(value, list) and "items" in schema:
+        for part in value:
+            yield from _unknown(schema["items"], part, place)
+
+
+def _rules(schema: dict[str, Any], value: Any) -> Iterator[tuple[dict[str, str], Any]]:
+    yield from ((rule, value) for rule in schema.get("x-kubernetes-validations", ()))
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _rules(schema.get("properties", {}).get(name, {}), part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _rules(schema.get("items", {}), part)
+
+
+@cache
+def _compiled(rule: str) -> Any:
+    return _ENVIRONMENT.compile(rule)
+
+
+def _holds(rule: str, node: Any) -> bool:
+    result = _compiled(rule).eval(data={"self": node})
+    assert result.type() == cel.Type.BOOL, f"{rule}: {result.value()}"
+    return bool(result.value())
+
+
+def _python_patterns(schema: Any) -> Any:
+    r"""Go's `$` is the end of the text; Python's also stands before a last newline, its `\Z` does not."""
+    if isinstance(schema, dict):
+        return {key: part.replace("$", r"\Z") if key == "pattern" else _python_patterns(part) for key, part in schema.items()}
+    return [_python_patterns(part) for part in schema] if isinstance(schema, list) else schema
