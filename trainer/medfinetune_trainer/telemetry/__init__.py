@@ -1,0 +1,1 @@
+"""How a stage tells what it is doing: log lines, metrics.jsonl, Prometheus series, `/status`, progress on a terminal."""

@@ -1,0 +1,223 @@
+"""Prepared run folders of a handful of documents, and ways to train them: in this process, in a gang of forked ranks, and through the real program."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from medfinetune_api.choices import ChatTemplate, LossOn, Method, Overlong, Packing, Precision, Schedule, Sharding, Toggle
+from medfinetune_api.plan import (
+    CheckpointPlan,
+    DataPlan,
+    EvaluationPlan,
+    Identity,
+    LoraPlan,
+    ModelPlan,
+    Mounts,
+    OptimizerPlan,
+    ParallelismPlan,
+    RunPlan,
+    SchedulerPlan,
+    TrainingPlan,
+    TuningPlan,
+    ValidationPlan,
+)
+from medfinetune_api.results import Chosen, PackingReport, Prepared
+from medfinetune_trainer.artifacts.history import read
+from medfinetune_trainer.data.epochs import VALIDATION, epoch_name, write_index
+from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.optim.window import windows
+from support.models import VOCABULARY, tiny
+
+LANGUAGES = ("en", "ko")
+SECONDS = 90.0
+"""Time bound of one wait."""
+
+Documents = Sequence[tuple[Sequence[int], Sequence[int], str]]
+"""(input_ids, loss_mask, language) each."""
+
+
+def random_documents(count: int, seed: int = 0) -> Documents:
+    """Documents of 6 to 30 random tokens; the last four carry loss."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(6, 31, count)
+    return [(random.integers(10, VOCABULARY, n).tolist(), [0] * (n - 4) + [1] * 4, LANGUAGES[i % 2]) for i, n in enumerate(lengths)]
+
+
+def plan_for(root: Path, base: Path, **changes: Any) -> RunPlan:
+    """A plan whose output volume is `root`; `changes` replace fields of the training plan, or `method`, `packing`, `dropout`, `every_steps`, `lora_rank`."""
+    training: dict[str, Any] = {
+        "epochs": 2,
+        "learning_rate": 1e-2,
+        "scheduler": SchedulerPlan(type=Schedule.COSINE, warmup_steps=2, minimum_ratio=0.1),
+        "optimizer": OptimizerPlan(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, max_grad_norm=1.0),
+        "global_batch_tokens": 192,
+        "precision": Precision.AUTO,
+        "micro_batch": 1,
+        "activation_checkpointing": Toggle.OFF,
+        "seed": 0,
+    }
+    return RunPlan(
+        identity=Identity(name="run", namespace="local", uid="00000000-0000-0000-0000-000000000000"),
+        mounts=Mounts(models=str(base.parent), data=str(root), output=str(root)),
+        model=ModelPlan(path=base.name, sha256=None),
+        data=DataPlan(
+            sources=(),
+            validation=ValidationPlan(fraction=0.1, stratify_by=(), sources=()),
+            mixture=None,
+            max_length=changes.pop("max_length", 64),
+            packing=changes.pop("packing", Packing.BEST_FIT),
+            loss_on=LossOn.RESPONSE,
+            overlong=Overlong.ERROR,
+            chat_template=ChatTemplate.TOKENIZER,
+        ),
+        tuning=TuningPlan(
+            method=changes.pop("method", Method.QLORA),
+            lora=LoraPlan(rank=changes.pop("lora_rank", 4), alpha=8.0, dropout=changes.pop("dropout", 0.0), target_modules="all-linear"),
+        ),
+        parallelism=ParallelismPlan(nodes=1, gpus_per_node=0, sharding=Sharding.AUTO),
+        checkpoint=CheckpointPlan(every_steps=changes.pop("every_steps", 3), keep=changes.pop("keep", 2)),
+        evaluation=EvaluationPlan(baseline=False, batch_size=1, tasks=()),
+        training=TrainingPlan(**(training | changes)),
+    )
+
+
+def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sharding = Sharding.ADAPTERS_ONLY) -> Prepared:
+    """Lay out what the stage prepare leaves, from tokenised documents."""
+    data = plan.folder.data
+    (data / "epochs").mkdir(parents=True)
+    _save(train, data / "train")
+    _save(validation, data / "validation")
+    (data / "manifest.json").write_text(json.dumps({"languages": LANGUAGES}))
+    rows = [_index(plan, epoch_name(epoch), train, (plan.training.seed, epoch)) for epoch in range(plan.training.epochs)]
+    held_out = _index(plan, VALIDATION, validation, (plan.training.seed, 10_000))
+    steps = sum(1 for _ in windows(rows, plan.rows_per_step))
+    micro_batch = plan.training.micro_batch
+    assert isinstance(micro_batch, int)
+    prepared = Prepared(
+        plan_sha256=plan.sha256,
+        sources=(),
+        packing=PackingReport(
+            efficiency=0.9, efficiency_unpacked=0.3, rows=rows[0], rows_unpacked=len(train), steps_per_epoch=steps // len(rows), steps_per_epoch_unpacked=len(train)
+        ),
+        chosen=Chosen(sharding=sharding, micro_batch=micro_batch, activation_checkpointing=False),
+        train_documents=len(train),
+        validation_documents=len(validation),
+        validation_rows=held_out,
+        total_steps=steps,
+        loss_token_share=0.2,
+    )
+    plan.folder.prepared.write_text(prepared.to_json())
+    return prepared
+
+
+def small_run(root: Path, sharding: Sharding = Sharding.ADAPTERS_ONLY, **changes: Any) -> RunPlan:
+    """A prepared run of 2 epochs of some 8 rows, 3 rows a step, so that windows end short and ranks run out of rows."""
+    plan = plan_for(root, tiny(root.parent / "base", "llama"), **changes)
+    prepare(plan, random_documents(24), random_documents(6, seed=1), sharding)
+    return plan
+
+
+def train_here(plan: RunPlan, folder: Path) -> Mapping[str, float]:
+    """Train as a gang of one in this process; `folder` stands for the agent's."""
+    from medfinetune_trainer.stages.train_loop import train
+
+    folder.mkdir(exist_ok=True)
+    return train(plan, _prepared(plan), Ranks.here(), torch.device("cpu"), folder)
+
+
+def train_rank(rank: int, plan_json: str, folder: str) -> Mapping[str, float]:
+    """Train as one rank of `support.gang.gang`."""
+    return train_here(RunPlan.model_validate_json(plan_json), Path(folder))
+
+
+def losses(plan: RunPlan) -> list[float]:
+    """The loss of every step, in order, as metrics.jsonl has it."""
+    steps = [line for line in read(plan.folder.metrics) if line["kind"] == "step"]
+    assert [line["step"] for line in steps] == list(range(1, len(steps) + 1))
+    return [line["loss"] for line in steps]
+
+
+def validations(plan: RunPlan) -> list[Mapping[str, Any]]:
+    """Every validation's figures by language, in order."""
+    return [line["by_language"] for line in read(plan.folder.metrics) if line["kind"] == "validation"]
+
+
+@dataclass
+class Agent:
+    """One running `python -m medfinetune_trainer train`."""
+
+    process: subprocess.Popen[str]
+    log: Path
+    metrics_port: int
+
+    def end(self) -> tuple[int, dict[str, Any]]:
+        """Wait for its end: exit code and StageResult."""
+        out, _ = self.process.communicate(timeout=SECONDS)
+        return self.process.returncode, json.loads(out.splitlines()[-1])
+
+
+def agents(plan: RunPlan, nodes: int, logs: Path, started: int | None = None, **environment: str) -> list[Agent]:
+    """Start the train stage on `nodes` nodes of one worker each (only the first `started` of them), as an executor does."""
+    logs.mkdir(exist_ok=True)
+    file = logs / "plan.json"
+    file.write_text(plan.to_json())
+    port, *metrics = free_ports(1 + nodes)
+    gang = {"PET_NNODES": str(nodes), "PET_NPROC_PER_NODE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"} | environment
+    return [_agent(file, logs / f"node-{node}.log", metrics[node], gang | {"PET_NODE_RANK": str(node)}) for node in range(started or nodes)]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that are free now, all different."""
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def until(condition: Callable[[], Any], what: str) -> Any:
+    """Wait until `condition()` is true and return it; AssertionError naming `what` where it never is."""
+    deadline = time.monotonic() + SECONDS
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {SECONDS} s for {what}"
+        time.sleep(0.02)
+    return value
+
+
+def _agent(plan: Path, log: Path, metrics_port: int, environment: Mapping[str, str]) -> Agent:
+    command = [sys.executable, "-m", "medfinetune_trainer", "train", "--plan", str(plan)]
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ | environment | {"MEDFINETUNE_METRICS_PORT": str(metrics_port)}
+        )
+    return Agent(process, log, metrics_port)
+
+
+def _prepared(plan: RunPlan) -> Prepared:
+    return Prepared.model_validate_json(plan.folder.prepared.read_bytes())
+
+
+def _save(documents: Documents, folder: Path) -> None:
+    columns = ("input_ids", "loss_mask", "language")
+    Dataset.from_dict({name: [document[i] for document in documents] for i, name in enumerate(columns)}).save_to_disk(folder)
+
+
+def _index(plan: RunPlan, name: str, documents: Documents, seed: tuple[int, int]) -> int:
+    file = plan.folder.data / "epochs" / f"{name}.arrow"
+    lengths = np.array([len(ids) for ids, _, _ in documents], dtype=np.int32)
+    numbers = np.arange(len(documents), dtype=np.int32)
+    return write_index(file, numbers, lengths, max_length=plan.data.max_length, packing=plan.data.packing, seed=seed)

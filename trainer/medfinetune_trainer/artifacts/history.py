@@ -1,0 +1,51 @@
+"""`metrics.jsonl`: one object a line for every step, validation and memory sample, written by rank 0.
+
+Every line has `kind`, `time` and, but for memory samples, `step`. A stage that continues from the checkpoint of step N first drops the lines of later steps,
+which it will write again, and a last line that was torn; so the file always tells one story.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from medfinetune_trainer.artifacts.files import storage_errors, write_text
+
+
+class History:
+    """An open metrics.jsonl; lines may come from several threads."""
+
+    def __init__(self, path: Path, resumed_step: int) -> None:
+        """Open `path` for a run that stands at `resumed_step`. Raises StorageFailed."""
+        self._path, self._lock = path, Lock()
+        kept = [line for line in read(path) if line.get("step", 0) <= resumed_step]
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = path.open("a", encoding="utf-8", buffering=1)
+
+    def write(self, kind: str, **figures: Any) -> None:
+        """Append one line; None figures are left out. Raises StorageFailed."""
+        line = {"kind": kind, "time": datetime.now(UTC).isoformat(timespec="milliseconds")} | {
+            name: value for name, value in figures.items() if value is not None
+        }
+        with self._lock, storage_errors(self._path):
+            self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a metrics.jsonl, without a last one that was torn; nothing where there is no file."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue

@@ -1,0 +1,181 @@
+"""The training loop: every step's window in order, validation at the end of each epoch, checkpoints on the way, the adapter at the end.
+
+It reads top to bottom as training goes. What a step is stands in `optim`, what the model is in `model`, what a checkpoint is in `artifacts`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+from medfinetune_api.choices import Precision
+from medfinetune_api.errors import Interrupted, InvalidModel
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import Prepared
+
+from medfinetune_trainer.artifacts import checkpoint
+from medfinetune_trainer.artifacts.files import new_folder
+from medfinetune_trainer.data.batch import PackedBatch, collate
+from medfinetune_trainer.data.epochs import VALIDATION, epoch_name
+from medfinetune_trainer.data.packed import PackedRows
+from medfinetune_trainer.data.volume import inside
+from medfinetune_trainer.model.adapter import save_adapter
+from medfinetune_trainer.model.architectures import architecture_of
+from medfinetune_trainer.model.attention import use_packed_attention
+from medfinetune_trainer.model.load import load_base
+from medfinetune_trainer.model.lora import add_adapter
+from medfinetune_trainer.model.loss import packed_loss
+from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, gradient_sync, shard
+from medfinetune_trainer.optim.adamw import adamw, set_learning_rate
+from medfinetune_trainer.optim.loss_scale import LossScale
+from medfinetune_trainer.optim.parts import Parts
+from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.optim.schedule import learning_rate
+from medfinetune_trainer.optim.step import Stepper
+from medfinetune_trainer.optim.validation import validate
+from medfinetune_trainer.optim.window import Window, windows
+from medfinetune_trainer.stages.train_outcome import STOP
+from medfinetune_trainer.stages.train_record import Record, recording
+from medfinetune_trainer.telemetry.log import say
+
+
+def train(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path) -> Mapping[str, float]:
+    """Train as one rank of the gang and return the stage's numbers; `folder` is the agent's. Collective.
+
+    Raises:
+        Diverged: loss or gradient is not finite. Interrupted: a stop was asked for; a checkpoint holds all that was done.
+        OutputConflict: the newest checkpoint is another plan's. InvalidModel, InvalidManifest, StorageFailed.
+    """
+    parts, stepper = _build(plan, prepared, ranks, device)
+    done = _resume(plan, stepper)
+    with recording(plan, prepared, ranks, device, folder, done) as record:
+        loop = _Loop(plan, prepared, stepper, record, saved=done, stop=(folder / STOP).exists)
+        loop.run(done)
+        _save_final(plan, parts, ranks)
+        return record.numbers(ranks)
+
+
+@dataclass
+class _Loop:
+    plan: RunPlan
+    prepared: Prepared
+    stepper: Stepper
+    record: Record
+    saved: int
+    """Step of the newest checkpoint."""
+    stop: Callable[[], bool]
+    rate: float = 0.0
+
+    def run(self, done: int) -> None:
+        """Every step after `done`, to the last."""
+        epochs = [_Rows(self.plan, epoch_name(epoch)) for epoch in range(self.plan.training.epochs)]
+        held_out = _Rows(self.plan, VALIDATION)
+        for window in windows([len(rows) for rows in epochs], self.plan.rows_per_step, done):
+            self._stop_if_asked(window.step - 1)
+            self._step(window, epochs[window.epoch])
+            if window.ends_epoch and len(held_out):
+                self._validate(window, held_out)
+            if window.step % self.plan.checkpoint.every_steps == 0 or window.step == self.prepared.total_steps:
+                self._checkpoint(window.step)
+
+    def _step(self, window: Window, rows: _Rows) -> None:
+        training, started = self.plan.training, time.monotonic()
+        self.rate = learning_rate(training.learning_rate, training.scheduler, window.step, self.prepared.total_steps)
+        set_learning_rate(self.stepper.optimizer, self.rate)
+        figures = self.stepper.step(window, rows)
+        self.record.step(window, figures, self.rate, time.monotonic() - started)
+
+    def _validate(self, window: Window, rows: _Rows) -> None:
+        qualities = validate(self.stepper.parts, rows, rows.packed.languages, self.stepper.ranks, self.stepper.micro_batch)
+        self.record.validation(window, qualities)
+
+    def _stop_if_asked(self, step: int) -> None:
+        """All ranks stop at the same step, whichever of them was asked."""
+        if self.stepper.ranks.sum([self.stop()])[0]:
+            if step > self.saved:
+                self._checkpoint(step)
+            raise Interrupted("train", found=f"a request to stop after step {step}", expected="the last step", remedy="Start it again; it continues.")
+
+    def _checkpoint(self, step: int) -> None:
+        ranks, checkpoints = self.stepper.ranks, self.plan.folder.checkpoints
+        folder = ranks.from_zero(lambda: checkpoint.begin(checkpoints / f"step-{step}"))
+        checkpoint.save_state(folder, self.stepper.parts.module, self.stepper.optimizer)
+        ranks.from_zero(lambda: self._complete(folder, step))
+        self.saved = step
+        self.record.event("checkpoint", step=step)
+
+    def _complete(self, folder: Path, step: int) -> None:
+        scale = self.stepper.scale
+        position = checkpoint.Position(self.plan.sha256, step, self.plan.training.seed, self.rate, scale.scale, scale.clean_steps)
+        checkpoint.complete(folder, position)
+        checkpoint.prune(folder.parent, self.plan.checkpoint.keep)
+
+
+@dataclass
+class _Rows:
+    """The packed rows of one index, as batches."""
+
+    plan: RunPlan
+    name: str
+    packed: PackedRows = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.packed = PackedRows(self.plan.folder.data, self.name)
+
+    def __len__(self) -> int:
+        return len(self.packed)
+
+    def batch(self, rows: range) -> PackedBatch:
+        """The documents of `rows`, end to end, in order."""
+        return collate([document for row in rows for document in self.packed.row(row)])
+
+
+def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device) -> tuple[Parts, Stepper]:
+    """Base, adapter and optimizer of this rank, at step 0."""
+    training, dtype = plan.training, compute_dtype(plan.training.precision, device)
+    base = inside(Path(plan.mounts.models), plan.model.path, "spec.model.path", InvalidModel)
+    architecture = architecture_of(base)
+    model = load_base(base, architecture, plan.tuning.method, dtype, device)
+    use_packed_attention(model, architecture)
+    adapted = add_adapter(model, plan.tuning.lora, architecture, training.seed)
+    if prepared.chosen.activation_checkpointing:
+        checkpoint_activations(adapted)
+    module = shard(adapted, prepared.chosen.sharding, dtype, device).train()
+    groups = len(PackedRows(plan.folder.data, VALIDATION).languages)
+    parts = Parts(module, device, partial(packed_loss, groups=groups), gradient_sync, clip_grad_norm)
+    optimizer = adamw(parts.trained(), training.optimizer, training.learning_rate)
+    scale = LossScale.fresh(dynamic=dtype is torch.float16)
+    return parts, Stepper(parts, optimizer, scale, ranks, prepared.chosen.micro_batch, training.optimizer.max_grad_norm, training.seed)
+
+
+def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """The type of matrix products; Auto is BF16 on CUDA and FP32 on the CPU."""
+    if precision is Precision.AUTO:
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16, Precision.FP32: torch.float32}[precision]
+
+
+def _resume(plan: RunPlan, stepper: Stepper) -> int:
+    """Continue from the newest complete checkpoint; the steps it holds, 0 where there is none."""
+    found = stepper.ranks.from_zero(lambda: checkpoint.newest(plan.folder.checkpoints, plan.sha256))
+    if found is None:
+        return 0
+    folder, position = found
+    checkpoint.load_state(folder, stepper.parts.module, stepper.optimizer)
+    if stepper.scale.dynamic:
+        stepper.scale.scale, stepper.scale.clean_steps = position.loss_scale, position.clean_steps
+    if stepper.ranks.rank == 0:
+        say("resumed", step=position.step, checkpoint=folder.name)
+    return position.step
+
+
+def _save_final(plan: RunPlan, parts: Parts, ranks: Ranks) -> None:
+    """The trained adapter, whole, under the name that says training is complete."""
+    with new_folder(plan.folder.final) if ranks.rank == 0 else nullcontext(plan.folder.final) as folder:
+        save_adapter(parts.module, folder, plan.model.path)
+    ranks.gather(None)

@@ -1,0 +1,122 @@
+"""This node of the gang: who it is, from torchrun's environment, and the elastic agent over its workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from medfinetune_api.errors import GangLost, InvalidManifest
+from medfinetune_api.plan import ParallelismPlan
+from torch.distributed import DistError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+WORKER = "medfinetune_trainer.stages.train_worker"
+RENDEZVOUS_SECONDS = "MEDFINETUNE_RENDEZVOUS_SECONDS"
+SHUTDOWN_SECONDS = 30
+"""How long a worker may take to end after another of its node has failed, before it is killed."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of the gang."""
+
+    nodes: int
+    processes: int
+    """Ranks on this node."""
+    rank: int
+    """Number of this node, from 0; node 0 hosts the rendezvous."""
+    address: str
+    port: int
+    rendezvous_seconds: int
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str], parallelism: ParallelismPlan) -> Node:
+        """As torchrun's variables say; without them the plan's processes, and one node. Raises InvalidManifest where they make no sense."""
+        nodes = _number(environment, "PET_NNODES", 1)
+        node = cls(
+            nodes=nodes,
+            processes=_number(environment, "PET_NPROC_PER_NODE", parallelism.processes_per_node),
+            rank=_number(environment, "PET_NODE_RANK", 0),
+            address=environment.get("MASTER_ADDR", "127.0.0.1"),
+            port=_number(environment, "MASTER_PORT", _free_port() if nodes == 1 else 0),
+            rendezvous_seconds=_number(environment, RENDEZVOUS_SECONDS, 300),
+        )
+        if node.rank >= nodes or node.port == 0:
+            raise _misplaced(
+                "PET_NODE_RANK, MASTER_PORT", f"node {node.rank} of {nodes} with port {node.port}", "a node below PET_NNODES, and the rendezvous port"
+            )
+        return node
+
+    def require_devices(self, parallelism: ParallelismPlan) -> None:
+        """Raises InvalidManifest where the plan wants more GPUs than this node shows."""
+        if parallelism.gpus_per_node and torch.cuda.device_count() < self.processes:
+            raise InvalidManifest(
+                "spec.parallelism.gpusPerNode",
+                found=f"{torch.cuda.device_count()} GPUs that CUDA can use",
+                expected=f"{self.processes}",
+                remedy="Ask for GPUs in spec.resources, or set gpusPerNode to what the node has; 0 trains on the CPU.",
+            )
+
+    def launch(self, folder: Path) -> None:
+        """Run this node's workers to their end; `folder` is handed to each.
+
+        Raises:
+            ChildFailedError: a worker failed; the others were stopped.
+            GangLost: not all nodes arrived in time.
+        """
+        logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it has to say, the result says
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.processes)))
+        try:
+            elastic_launch(self._config(), sys.executable)("-u", "-m", WORKER, str(folder))
+        except DistError as error:
+            raise GangLost(
+                f"node {self.rank}",
+                found=f"not all of {self.nodes} nodes at {self.address}:{self.port} within {self.rendezvous_seconds} s",
+                expected="every node of the gang",
+                remedy="See why a node did not start, or whether it can reach that address; then start the stage again.",
+            ) from error
+
+    def _config(self) -> LaunchConfig:
+        return LaunchConfig(
+            min_nodes=self.nodes,
+            max_nodes=self.nodes,
+            nproc_per_node=self.processes,
+            run_id="train",
+            rdzv_backend="static",
+            rdzv_endpoint=f"{self.address}:{self.port}",
+            rdzv_configs={"rank": self.rank, "timeout": self.rendezvous_seconds},
+            max_restarts=0,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+        )
+
+
+def killed(error: ChildFailedError) -> tuple[int, str] | None:
+    """The rank that a signal ended first, and the signal's name; None where none was."""
+    for rank, failure in sorted(error.failures.items()):
+        if failure.exitcode < 0:
+            return rank, failure.signal_name()
+    return None
+
+
+def _number(environment: Mapping[str, str], name: str, default: int) -> int:
+    text = environment.get(name, str(default))
+    if not text.isdecimal():
+        raise _misplaced(name, text, "a number")
+    return int(text)
+
+
+def _misplaced(where: str, found: str, expected: str) -> InvalidManifest:
+    return InvalidManifest(where, found=found, expected=expected, remedy="Let the executor set torchrun's variables, or unset them all for one node.")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,138 @@
+"""Where a rank's figures go: metrics.jsonl and progress (rank 0), and the snapshot that its agent serves (every rank)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+import torch
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import Prepared
+
+from medfinetune_trainer.artifacts.history import History
+from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.optim.step import StepFigures
+from medfinetune_trainer.optim.validation import Quality
+from medfinetune_trainer.optim.window import Window
+from medfinetune_trainer.telemetry.log import now
+from medfinetune_trainer.telemetry.memory import Memory, MemorySampler
+from medfinetune_trainer.telemetry.progress import Steps
+from medfinetune_trainer.telemetry.snapshot import Snapshot
+
+
+@dataclass
+class Record:
+    """The figures of one rank's attempt."""
+
+    snapshot: Snapshot
+    folder: Path
+    """The agent's."""
+    memory: Memory
+    history: History | None
+    progress: Steps | None
+    resumed_step: int
+    started: float = field(default_factory=time.monotonic)
+    lock: Lock = field(default_factory=Lock)
+
+    def step(self, window: Window, figures: StepFigures, learning_rate: float, seconds: float) -> None:
+        """An optimizer step is done. Raises StorageFailed."""
+        rate = figures.tokens / seconds
+        with self.lock:
+            now_at = self.snapshot
+            now_at.step, now_at.loss, now_at.learning_rate, now_at.gradient_norm = window.step, figures.loss, learning_rate, figures.gradient_norm
+            now_at.tokens, now_at.tokens_per_second, now_at.seconds_left = now_at.tokens + figures.tokens, rate, self._seconds_left(window.step)
+            now_at.observe(seconds)
+        self.share()
+        self._write_step(window, figures, learning_rate, seconds)
+        if self.progress:
+            self.progress.step(window.step, figures.loss, rate, self.snapshot.seconds_left or 0.0)
+
+    def validation(self, window: Window, qualities: Mapping[str, Quality]) -> None:
+        """An epoch's validation is done. Raises StorageFailed."""
+        figures = {language: quality.figures() for language, quality in qualities.items()}
+        with self.lock:
+            self.snapshot.validation = figures
+        self.share()
+        if self.history:
+            self.history.write("validation", step=window.step, epoch=window.epoch + 1, by_language=figures)
+        if self.progress:
+            self.progress.event("validation", epoch=window.epoch + 1, **{f"perplexity_{language}": each["perplexity"] for language, each in figures.items()})
+
+    def sampled(self, sample: Mapping[str, int]) -> None:
+        """A memory sample was taken. Raises StorageFailed."""
+        with self.lock:
+            self.snapshot.memory = sample
+        self.share()
+        if self.history:
+            self.history.write("memory", **sample)
+
+    def event(self, event: str, /, **fields: object) -> None:
+        """Something to tell a person, once for the gang."""
+        if self.progress:
+            self.progress.event(event, **fields)
+
+    def share(self) -> None:
+        """Hand the snapshot to the agent."""
+        with self.lock:
+            self.snapshot.as_of = now()
+            self.snapshot.write(self.folder)
+
+    def numbers(self, ranks: Ranks) -> dict[str, float]:
+        """The attempt's figures for the StageResult. Collective."""
+        peaks = ranks.gather(self.memory.sample())
+        snapshot = self.snapshot
+        numbers = {
+            "steps": float(snapshot.step),
+            "resumed_from_step": float(self.resumed_step),
+            "seconds": time.monotonic() - self.started,
+            "tokens": float(snapshot.tokens),
+            "peak_rss_bytes": float(max(peak["rss_peak"] for peak in peaks)),
+        }
+        optional = {"loss": snapshot.loss, "peak_vram_bytes": max((float(peak["vram_peak"]) for peak in peaks if "vram_peak" in peak), default=None)}
+        qualities = {f"validation_{name}_{language}": each[name] for language, each in snapshot.validation.items() for name in ("perplexity", "accuracy")}
+        return numbers | {name: value for name, value in optional.items() if value is not None} | qualities
+
+    def _write_step(self, window: Window, figures: StepFigures, learning_rate: float, seconds: float) -> None:
+        if self.history:
+            self.history.write(
+                "step",
+                step=window.step,
+                epoch=window.epoch + 1,
+                loss=figures.loss,
+                accuracy=figures.accuracy,
+                learning_rate=learning_rate,
+                gradient_norm=figures.gradient_norm,
+                tokens=figures.tokens,
+                loss_tokens=figures.loss_tokens,
+                seconds=seconds,
+                tokens_per_second=figures.tokens / seconds,
+            )
+
+    def _seconds_left(self, step: int) -> float:
+        per_step = (time.monotonic() - self.started) / (step - self.resumed_step)
+        return per_step * (self.snapshot.steps_planned - step)
+
+
+@contextmanager
+def recording(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path, step: int) -> Iterator[Record]:
+    """Record this rank's attempt from `step` on, sampling its memory in a thread meanwhile. Raises StorageFailed."""
+    snapshot = Snapshot(ranks.rank, ranks.world_size, prepared.total_steps, prepared.packing.efficiency, step=step)
+    main = ranks.rank == 0
+    history = History(plan.folder.metrics, step) if main else None
+    record = Record(snapshot, folder, Memory(device), history, Steps(prepared.total_steps, step) if main else None, step)
+    if history:
+        history.write("start", step=step, world_size=ranks.world_size, device=device.type)
+    try:
+        with MemorySampler(record.memory, record.sampled):
+            if record.progress is None:
+                yield record
+            else:
+                with record.progress:
+                    yield record
+    finally:
+        if history:
+            history.close()

@@ -1,0 +1,70 @@
+"""One rank: join the gang, train, and leave the agent an outcome.
+
+Started by the agent, with torchelastic's environment. It dies with its agent, and it never hangs in a library's exit handlers after a failure: what there is
+to say has been written by then.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from medfinetune_api.exits import Exit
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import Prepared
+
+from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.stages.train_loop import train
+from medfinetune_trainer.stages.train_outcome import Outcome, outcome_of
+from medfinetune_trainer.telemetry.log import say, stack
+
+COLLECTIVE_SECONDS = 1800.0
+"""Longest wait for a peer in one collective: rank 0 hashes a checkpoint meanwhile."""
+
+
+def main(folder: Path) -> None:
+    """Run this rank; `folder` is the agent's, with the plan. Leaves the process with the outcome's code where it failed."""
+    rank = int(os.environ["RANK"])
+    _die_with_agent()
+    try:
+        plan = RunPlan.model_validate_json((folder / "plan.json").read_bytes())
+        prepared = Prepared.model_validate_json(plan.folder.prepared.read_bytes())
+        with _gang(plan.parallelism.gpus_per_node > 0) as device:
+            numbers = train(plan, prepared, Ranks.here(), device, folder)
+        Outcome(rank, Exit.SUCCEEDED, f"Trained {prepared.total_steps} steps.", numbers).write(folder)
+    except BaseException as error:
+        outcome = outcome_of(error, rank)
+        if outcome.exit_code == Exit.INTERNAL_ERROR:
+            say("rank failed", rank=rank, stack=stack(error))
+        outcome.write(folder)
+        sys.stderr.flush()
+        os._exit(outcome.exit_code)
+
+
+@contextmanager
+def _gang(cuda: bool) -> Iterator[torch.device]:
+    """The process group of all ranks, and this rank's device; figures travel over gloo on GPUs too."""
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=COLLECTIVE_SECONDS))
+    yield device
+    dist.destroy_process_group()
+
+
+def _die_with_agent() -> None:
+    """Ask the kernel to end this process when its agent is gone, however that came about (Linux, prctl(2) PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
