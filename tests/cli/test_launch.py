@@ -1,0 +1,46 @@
+"""What each process of a stage is told; pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from medfinetune_api.choices import Sharding, Stage
+from medfinetune_api.plan import ParallelismPlan
+from medfinetune_cli.launch import Machine, launches, ports_needed
+from medfinetune_cli.output import UsageRefusal
+
+PLAN = Path("/scratch/plan.json")
+
+
+def parallelism(nodes: int, gpus: int) -> ParallelismPlan:
+    return ParallelismPlan(nodes=nodes, gpus_per_node=gpus, sharding=Sharding.AUTO)
+
+
+@given(nodes=st.integers(1, 8), gpus=st.integers(0, 8), cores=st.integers(1, 256))
+def test_a_gang_shares_one_rendezvous_and_nothing_else(nodes: int, gpus: int, cores: int) -> None:
+    wanted = parallelism(nodes, gpus)
+    ports = range(20000, 20000 + ports_needed(Stage.TRAIN, wanted))
+    gang = launches(Stage.TRAIN, wanted, PLAN, Machine(cores, None, None), ports)
+    told = [launch.environment for launch in gang]
+    assert [one["PET_NODE_RANK"] for one in told] == [str(node) for node in range(nodes)]
+    assert {one["MASTER_PORT"] for one in told} == {"20000"}
+    assert len({one["MEDFINETUNE_METRICS_PORT"] for one in told} | {"20000"}) == nodes + 1
+    devices = [device for one in told for device in one["CUDA_VISIBLE_DEVICES"].split(",") if device]
+    assert devices == [str(device) for device in range(nodes * gpus)]
+    assert 1 <= int(told[0]["OMP_NUM_THREADS"]) <= max(1, cores // wanted.world_size)
+
+
+def test_a_cpu_run_sees_no_accelerator_and_prepare_never_does() -> None:
+    machine = Machine(8, ("GPU-a", "GPU-b"), None)
+    for stage, wanted in ((Stage.PREPARE, parallelism(1, 2)), (Stage.TRAIN, parallelism(1, 0)), (Stage.EVALUATE, parallelism(2, 0))):
+        assert {launch.environment["CUDA_VISIBLE_DEVICES"] for launch in launches(stage, wanted, PLAN, machine, range(9))} == {""}
+    (evaluate,) = launches(Stage.EVALUATE, parallelism(1, 2), PLAN, machine, ())
+    assert evaluate.environment["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
+
+
+def test_too_few_accelerators_are_refused_by_number() -> None:
+    with pytest.raises(UsageRefusal, match=r"2 accelerators.*at least 4"):
+        launches(Stage.TRAIN, parallelism(2, 2), PLAN, Machine(8, ("0", "1"), None), range(9))

@@ -1,0 +1,179 @@
+"""`medfinetune run`, the whole of it: real stages on a tiny base, killed, stopped, continued, finished, and run once more."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from medfinetune_api.layout import RunFolder
+from support.cli import command, gone, medfinetune, wait_until
+from support.manifests import minimal_manifest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "01-minimal" / "data"
+ROWS = 12
+"""Records a source; enough for a few packed rows."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """One run folder's life."""
+
+    arguments: tuple[str, ...]
+    orphans: list[int]
+    """Processes of a killed run that its death did not end."""
+    stopped: int
+    stopped_said: str
+    finished: subprocess.CompletedProcess[str]
+    folder: RunFolder
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny base, a dozen records of each language, and a manifest of two processes."""
+    from tiny_base import build
+
+    place = tmp_path_factory.mktemp("run")
+    (place / "data").mkdir()
+    for source in ("medqa/train.jsonl", "kormedmcqa/train.csv"):
+        lines = (EXAMPLE / source).read_text(encoding="utf-8").splitlines(keepends=True)[: ROWS + 1]
+        (place / "data" / Path(source).name).write_text("".join(lines), encoding="utf-8")
+    build(place / "models" / "base", (EXAMPLE / "medqa" / "train.jsonl").read_text(encoding="utf-8").splitlines(), vocabulary=512)
+    write_manifest(place)
+    return place
+
+
+def write_manifest(place: Path, name: str = "manifest.yaml", **overrides: Any) -> Path:
+    sources = [
+        {"name": "en", "path": "train.jsonl", "format": "MedQA", "language": "en"},
+        {"name": "ko", "path": "train.csv", "format": "KorMedMCQA", "language": "ko"},
+    ]
+    spec: dict[str, Any] = {
+        "data": {"sources": sources, "maxLength": 512, "mixture": {"by": "Language", "ratio": {"en": 5, "ko": 5}}},
+        "training": {"epochs": 60, "globalBatchTokens": 1024, "precision": "FP32"},
+        "parallelism": {"nodes": 2, "gpusPerNode": 0},
+        "checkpoint": {"everySteps": 2, "keep": 1},
+        "evaluation": {"tasks": [source | {"limit": 4} for source in sources]},
+    }
+    path = place / name
+    path.write_text(yaml.safe_dump(minimal_manifest(**(spec | overrides))), encoding="utf-8")
+    return path
+
+
+def arguments(place: Path, manifest: str = "manifest.yaml", output: str = "results") -> tuple[str, ...]:
+    volumes = ("--models", str(place / "models"), "--data", str(place / "data"), "--output", str(place / output))
+    return ("run", str(place / manifest), *volumes)
+
+
+def start(words: tuple[str, ...], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as file:
+        return subprocess.Popen(command(*words), stdout=file, stderr=file, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+
+def steps(folder: RunFolder) -> int:
+    """Training steps that the metrics file holds."""
+    return folder.metrics.read_text(encoding="utf-8").count('"loss"') if folder.metrics.exists() else 0
+
+
+def in_the_middle(run: subprocess.Popen[bytes], folder: RunFolder, log: Path) -> None:
+    """Wait until a run has taken a training step more than its folder held, and has a checkpoint."""
+    before = steps(folder)
+    moved = wait_until(lambda: run.poll() is not None or (steps(folder) > before and any(folder.checkpoints.glob("step-*/manifest.json"))))
+    assert moved, "no training step within the bound"
+    assert run.poll() is None, log.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def story(workplace: Path) -> Story:
+    """Killed in the middle of training, stopped in the middle of training, run to the end."""
+    words = arguments(workplace)
+    validated = json.loads(medfinetune("validate", workplace / "manifest.yaml", "-o", "json").stdout)
+    folder = RunFolder(workplace / "results" / validated["folder"])
+
+    log = workplace / "log"
+    killed = start(words, log)
+    in_the_middle(killed, folder, log)
+    family = [child.pid for child in psutil.Process(killed.pid).children(recursive=True)]
+    killed.kill()
+    killed.wait()
+    orphans = [pid for pid in family if not gone(pid)]
+
+    stopped = start(words, log)
+    in_the_middle(stopped, folder, log)
+    stopped.terminate()
+    code = stopped.wait()
+    return Story(words, orphans, code, log.read_text(encoding="utf-8"), medfinetune("--output", "json", *words), folder)
+
+
+def test_a_killed_run_leaves_no_process(story: Story) -> None:
+    assert story.orphans == []
+
+
+def test_a_stopped_run_ends_interrupted_and_says_how_to_go_on(story: Story) -> None:
+    assert story.stopped == 75, story.stopped_said
+    assert "prepare: complete from an earlier run" in story.stopped_said
+    assert "train: continues from step-" in story.stopped_said
+    assert "The same command continues this run" in story.stopped_said
+
+
+def test_the_run_finishes_where_it_was_stopped(story: Story) -> None:
+    result = json.loads(story.finished.stdout)
+    assert story.finished.returncode == 0, story.finished.stderr
+    assert [(stage["stage"], stage["skipped"], stage["exitCode"]) for stage in result["stages"]] == [
+        ("prepare", True, 0),
+        ("train", False, 0),
+        ("evaluate", False, 0),
+    ]
+    assert [task["questions"] for task in result["evaluation"]["tasks"]] == [4, 4]
+    assert {"adapter/", "evaluation/summary.json", "metrics.jsonl", "plan.json", "prepared.json"} <= result["files"].keys()
+    assert result["folder"] == str(story.folder.root)
+
+
+def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(file.relative_to(folder)): (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.rglob("*") if file.is_file() and file.name[0] != "."}
+
+
+def test_a_finished_run_is_shown_and_not_done_again(story: Story) -> None:
+    before = contents(story.folder.root)
+    again = medfinetune(*story.arguments)
+    assert again.returncode == 0
+    assert contents(story.folder.root) == before
+    assert again.stderr.count("complete from an earlier run") == 3
+    for phrase in ("Results: accuracy", "Mixture: one epoch", "Packing: ", "adapter/"):
+        assert phrase in again.stdout
+
+
+def test_two_runs_of_one_folder_exclude_each_other(story: Story) -> None:
+    import fcntl
+
+    with (story.folder.root / ".run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ended = medfinetune("--output", "json", *story.arguments)
+    assert ended.returncode == 68
+    assert "another `medfinetune run`" in json.loads(ended.stdout)["problems"][0]["found"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "where"),
+    [
+        ({"data": {"sources": [{"name": "en", "path": "none.jsonl", "format": "MedQA", "language": "en"}]}}, 65, "none.jsonl"),
+        ({"data": {"sources": [{"name": "en", "path": "link.jsonl", "format": "MedQA", "language": "en"}]}}, 65, "link.jsonl"),
+        ({"model": {"path": "none"}}, 66, "none"),
+    ],
+)
+def test_a_stages_refusal_passes_through(workplace: Path, overrides: dict[str, Any], code: int, where: str) -> None:
+    link = workplace / "data" / "link.jsonl"
+    if not link.is_symlink():
+        link.symlink_to(EXAMPLE / "medqa" / "train.jsonl")
+    write_manifest(workplace, "refused.yaml", **overrides)
+    ended = medfinetune("-o", "json", *arguments(workplace, "refused.yaml", "refused"))
+    result = json.loads(ended.stdout)
+    assert (ended.returncode, result["exitCode"]) == (code, code), ended.stderr
+    assert where in result["message"]
+    assert "Traceback" not in ended.stderr
