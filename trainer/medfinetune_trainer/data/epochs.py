@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from medfinetune_api.choices import Packing
 from numpy.typing import NDArray
 
@@ -25,12 +24,6 @@ VALIDATION = "validation"
 def epoch_name(epoch: int) -> str:
     """Name of the index of an epoch, from 0."""
     return f"epoch-{epoch}"
-
-
-def lengths_of(documents: pa.Table) -> Ints:
-    """Tokens of each document (N,), from the list offsets alone: the token values are not read."""
-    chunks = [pc.list_value_length(chunk).to_numpy() for chunk in documents.column("input_ids").chunks]
-    return np.concatenate([np.empty(0, dtype=np.int32), *chunks], dtype=np.int32)
 
 
 def write_index(file: Path, documents: Ints, lengths: Ints, *, max_length: int, packing: Packing, seed: tuple[int, int]) -> int:

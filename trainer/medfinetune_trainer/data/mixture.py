@@ -53,7 +53,7 @@ def mix(pools: Sequence[Pool], mixture: MixturePlan | None, seed: int) -> list[I
     chosen: list[Indices] = [np.empty(0, dtype=np.int64)] * len(pools)
     for name, indices in members.items():
         drawn = _draw(weights[name], targets[name], np.random.default_rng([seed, *name.encode()]))
-        if not drawn.size and mixture.ratio[name] > 0:
+        if not drawn.size:
             _refuse(
                 name, "a share too small for a single record", "a ratio that leaves every named group at least one record", "Raise it, or remove the group."
             )
@@ -87,7 +87,7 @@ def _targets(available: dict[str, int], mixture: MixturePlan) -> dict[str, float
     """How many samples, or tokens, each group is to have: in the ratio, as many as downsampling can keep or as few as repeating needs."""
     total = sum(mixture.ratio.values())
     shares = {name: mixture.ratio[name] / total for name in available}
-    scales = [available[name] / share for name, share in shares.items() if share > 0]
+    scales = [available[name] / share for name, share in shares.items()]
     down = mixture.fill is MixFill.DOWNSAMPLE
     scale = min(scales) if down else max(scales)
     if mixture.unit is MixUnit.TOKENS:

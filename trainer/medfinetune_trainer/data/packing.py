@@ -8,6 +8,8 @@ cut, dropped or repeated.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -36,7 +38,7 @@ def pack(lengths: Ints, max_length: int) -> Ints:
     return row_of
 
 
-def efficiency(lengths: Ints, rows: int, max_length: int) -> float:
+def efficiency(lengths: NDArray[np.integer[Any]], rows: int, max_length: int) -> float:
     """PackingEfficiency: sum of token counts over all samples / (rows x max_length) (Yoo et al. 2026, data preparation); 0 without rows."""
     return float(lengths.sum(dtype=np.int64) / (rows * max_length)) if rows else 0.0
 

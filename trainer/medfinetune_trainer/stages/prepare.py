@@ -1,0 +1,165 @@
+"""Prepare: from the hospital's files to packed rows, without a GPU and without torch, so that bad data is refused before anything expensive is waited for.
+
+In order: check the model folder and its chat template; read every source strictly, tokenise it, apply the over-long policy; hold validation out; mix;
+pack every epoch; choose what the plan left open. plan.json is written first, `data/` as a whole, prepared.json last: a stage that was killed starts
+again from nothing, one that is complete does nothing.
+
+What is chosen (`Auto`) follows simple rules until prepare has a memory plan: sharding of adapters where there is more than one rank; one row a
+micro-batch; activation checkpointing where there are GPUs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from medfinetune_api.choices import Sharding, Stage, Toggle
+from medfinetune_api.errors import InvalidModel
+from medfinetune_api.exits import Exit
+from medfinetune_api.plan import RunPlan, SourcePlan
+from medfinetune_api.results import Chosen, Prepared, StageResult
+from pydantic import ValidationError
+
+from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, sha256_file, storage_errors, write_text
+from medfinetune_trainer.data.assemble import hold_out, mix_epoch, mixture_table, write_manifest, write_train, write_validation
+from medfinetune_trainer.data.corpus import Corpus
+from medfinetune_trainer.data.documents import Documents, admit
+from medfinetune_trainer.data.formats import load_source
+from medfinetune_trainer.data.template import Renderer, load_tokenizer
+from medfinetune_trainer.data.tokenise import tokenise_dataset
+from medfinetune_trainer.data.volume import inside
+from medfinetune_trainer.model.architectures import architecture_of
+from medfinetune_trainer.stages.tables import show
+from medfinetune_trainer.telemetry.log import say
+
+
+def run(plan: RunPlan) -> StageResult:
+    """Prepare the run, or say that it is prepared.
+
+    Raises:
+        InvalidModel: the model folder or its tokenizer cannot be used.
+        InvalidData, InvalidManifest: see the modules under `data`.
+        StorageFailed: the output volume failed.
+    """
+    prepared = _complete(plan)
+    if prepared is None:
+        prepared = _prepare(plan)
+        write_text(plan.folder.prepared, prepared.to_json() + "\n")
+        show(prepared)
+    else:
+        say("prepare is complete already", folder=str(plan.folder.root))
+    return _result(prepared)
+
+
+def _complete(plan: RunPlan) -> Prepared | None:
+    """What an earlier start of this plan prepared; None where it did not end."""
+    try:
+        prepared = Prepared.model_validate_json(plan.folder.prepared.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+    return prepared if prepared.plan_sha256 == plan.sha256 and plan.folder.data_manifest.exists() else None
+
+
+def _prepare(plan: RunPlan) -> Prepared:
+    """Read into a scratch folder beside `data/`, which goes with every copy of record text in it, then write `data/`."""
+    renderer = _checked_renderer(plan)
+    root, target = plan.folder.root, plan.folder.data
+    write_text(plan.folder.plan, plan.to_json() + "\n")
+    remove_unfinished(target)
+    with storage_errors(root), TemporaryDirectory(prefix=f".{target.name}.", dir=root, ignore_cleanup_errors=True) as scratch:
+        corpus = _read(plan, plan.data.sources, renderer, Path(scratch, "train"))
+        validation = _read(plan, plan.data.validation.sources, renderer, Path(scratch, "validation"))
+        with new_folder(target) as folder:
+            return _write(plan, corpus, validation, folder)
+
+
+def _checked_renderer(plan: RunPlan) -> Renderer:
+    folder = inside(Path(plan.mounts.models), plan.model.path, "spec.model.path", InvalidModel)
+    architecture_of(folder)
+    if plan.model.sha256 is not None and (found := weights_sha256(folder)) != plan.model.sha256:
+        remedy = "Restore the weights, or correct the hash in the manifest."
+        raise InvalidModel("spec.model.sha256", found=f"weights with hash {found}", expected=plan.model.sha256, remedy=remedy)
+    return Renderer(load_tokenizer(folder), plan.data.chat_template)
+
+
+def weights_sha256(folder: Path) -> str:
+    """Hash of a model's weights: that of model.safetensors; of shards, the hash of what `sha256sum *.safetensors` prints in the C locale."""
+    sums = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    if len(sums) == 1:
+        return next(iter(sums.values()))
+    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()).hexdigest()
+
+
+def _read(plan: RunPlan, sources: Sequence[SourcePlan], renderer: Renderer, scratch: Path) -> Corpus:
+    return Corpus([(source, _documents(plan, source, renderer, scratch)) for source in sources])
+
+
+def _documents(plan: RunPlan, source: SourcePlan, renderer: Renderer, scratch: Path) -> Documents:
+    """A source's file to documents that fit; what lies between goes at once."""
+    between = scratch / "between"
+    records = load_source(source, Path(plan.mounts.data), between)
+    tokenise_dataset(records, renderer, plan.data.loss_on, between / "tokens.arrow")
+    documents = admit(between / "tokens.arrow", source.name, plan.data.overlong, plan.data.max_length, scratch / f"{source.name}.arrow")
+    shutil.rmtree(between, ignore_errors=True)
+    say("read", source=source.name, samples=documents.read, over_long=documents.over_long, tokens_dropped=documents.tokens_dropped)
+    return documents
+
+
+def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> Prepared:
+    held = hold_out(plan, corpus, validation)
+    chosen = mix_epoch(plan, corpus, held)
+    packing = write_train(plan, corpus, chosen, folder)
+    out = (validation, np.arange(len(validation))) if len(validation) else (corpus, held)
+    validation_rows = write_validation(plan, *out, folder)
+    table = mixture_table(plan, corpus, held, chosen, validation)
+    write_manifest(plan, table, packing, folder)
+    return Prepared(
+        plan_sha256=plan.sha256,
+        sources=table,
+        packing=packing,
+        chosen=choose(plan),
+        train_documents=len(np.unique(chosen)),
+        validation_documents=len(out[1]),
+        validation_rows=validation_rows,
+        total_steps=packing.steps_per_epoch * plan.training.epochs,
+        loss_token_share=float(corpus.loss_tokens[chosen].sum() / corpus.lengths[chosen].sum()),
+    )
+
+
+def choose(plan: RunPlan) -> Chosen:
+    """What the plan leaves to prepare, by the rules in this module's docstring."""
+    training, parallelism = plan.training, plan.parallelism
+    sharding = parallelism.sharding
+    if sharding is Sharding.AUTO:
+        sharding = Sharding.ADAPTERS_ONLY if parallelism.world_size > 1 else Sharding.NONE
+    checkpointing = training.activation_checkpointing
+    return Chosen(
+        sharding=sharding,
+        micro_batch=1 if training.micro_batch == "Auto" else training.micro_batch,
+        activation_checkpointing=parallelism.gpus_per_node > 0 if checkpointing is Toggle.AUTO else checkpointing is Toggle.ON,
+    )
+
+
+def _result(prepared: Prepared) -> StageResult:
+    packing = prepared.packing
+    message = (
+        f"{prepared.train_documents} documents to train on in {packing.rows} rows ({packing.efficiency:.1%} full), "
+        f"{packing.steps_per_epoch} steps an epoch in place of {packing.steps_per_epoch_unpacked}; {prepared.validation_documents} documents held out."
+    )
+    numbers = {
+        "train_documents": prepared.train_documents,
+        "validation_documents": prepared.validation_documents,
+        "total_steps": prepared.total_steps,
+        "steps_per_epoch": packing.steps_per_epoch,
+        "steps_per_epoch_unpacked": packing.steps_per_epoch_unpacked,
+        "packing_efficiency": packing.efficiency,
+        "packing_efficiency_unpacked": packing.efficiency_unpacked,
+        "over_long_samples": sum(row.over_long for row in prepared.sources),
+        "dropped_tokens": sum(row.tokens_dropped for row in prepared.sources),
+        "loss_token_share": prepared.loss_token_share,
+    }
+    return StageResult.of(Stage.PREPARE, Exit.SUCCEEDED, message, numbers)
