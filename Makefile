@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Real data for tests and benchmarks, where it lies beside the clone; see docs/development.md.
 export MEDFINETUNE_TEST_DATA ?= $(realpath ../shared/data)
 
-.PHONY: run run-real test lint format locks crds clean help
+.PHONY: run run-real test lint format locks generate clean help
 
 help:            ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -25,13 +25,15 @@ lint: $(VENV)/.dev    ## Style, types, layers, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m medfinetune_api.schema --check crds
+	$(BIN)/python -m medfinetune_api.reference --check docs/reference.md
 
 format: $(VENV)/.dev    ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-crds: $(VENV)/.dev    ## Generate crds/*.yaml from the models
+generate: $(VENV)/.dev    ## Generate crds/*.yaml and docs/reference.md from the models
 	$(BIN)/python -m medfinetune_api.schema crds
+	$(BIN)/python -m medfinetune_api.reference docs/reference.md
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
 locks: $(VENV)/.build    ## Resolve the locked versions anew
