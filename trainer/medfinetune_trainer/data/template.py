@@ -43,7 +43,7 @@ MED42 = """{{ bos_token }}
 {{ '\n<|assistant|>:\n' if add_generation_prompt }}
 """
 """Med42 (arXiv 2404.14779): three roles, as the published m42-health/med42-70b asks (`<|system|>: ..`, `<|prompter|>:..`, `<|assistant|>:`, a line each); a
-response ends with the tokenizer's end-of-sequence token. The markers are plain text to a Llama tokenizer, so a record that spells them out is not told apart."""
+response ends with the tokenizer's end-of-sequence token. The markers are plain text to a Llama tokenizer, so a record that spells them is not told apart."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def chat(build: Builder) -> Iterator[Record]:
         row = Row(build.file, line, values)
         turns = row.value("messages")
         if not isinstance(turns, list):
-            raise row.refuse(found=f"{kind_of(turns)} as 'messages'", expected="a list of messages", remedy="Correct the row.")
+            raise row.refuse(found=f"'messages' that are no list ({kind_of(turns)})", expected="a list of messages", remedy="Correct the row.")
         messages = tuple(_message(row, number, turn) for number, turn in enumerate(turns, start=1))
         _refuse_disorder(row, [message.role for message in messages])
         yield build.record(row, messages)

@@ -19,9 +19,7 @@ def pubmedqa(build: Builder) -> Iterator[Record]:
         row = Row(build.file, line, values, key=key)
         contexts = row.value("CONTEXTS")
         if not isinstance(contexts, list) or not contexts:
-            raise row.refuse(
-                found=f"{kind_of(contexts)} as 'CONTEXTS'" if contexts else "no 'CONTEXTS'", expected="a list of texts", remedy="Complete the record."
-            )
+            raise row.refuse(found=f"'CONTEXTS' that are no list of texts ({kind_of(contexts)})", expected="a list of texts", remedy="Complete the record.")
         decision = row.value("final_decision")
         if decision not in CHOICES:
             raise row.refuse(found=shown(decision), expected="yes, no or maybe", remedy="Correct 'final_decision'.")

@@ -52,7 +52,7 @@ class Row:
     def as_text(self, value: object, what: str) -> str:
         """`value` as non-empty, encodable text; `what` names it in the message. Raises InvalidData."""
         if not isinstance(value, str):
-            raise self.refuse(found=f"a {kind_of(value)} as {what}", expected="text", remedy="Correct the row.")
+            raise self.refuse(found=f"{what} that is no text ({kind_of(value)})", expected="text", remedy="Correct the row.")
         if not value.strip():
             raise self.refuse(found=f"an empty {what}", expected="text", remedy="Complete the row or remove it.")
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -70,7 +70,7 @@ def shown(value: object) -> str:
     text = str(value)
     if isinstance(value, str | int) and len(text) <= 2 and text.isalnum():
         return f"the answer {text!r}"
-    return f"an answer of {len(text)} characters" if isinstance(value, str) else f"a {kind_of(value)} as the answer"
+    return f"an answer of {len(text)} characters" if isinstance(value, str) else f"an answer that is no text ({kind_of(value)})"
 
 
 def letters(count: int) -> tuple[str, ...]:
