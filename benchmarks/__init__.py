@@ -1,0 +1,1 @@
+"""One program a claim: `python -m benchmarks.NAME` measures it and writes `benchmarks/results/NAME.json`."""
