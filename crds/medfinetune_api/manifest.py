@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfinetune_api.errors import InvalidManifest
-from medfinetune_api.problems import Locate, described, dotted, problems_of
+from medfinetune_api.problems import Locate, described, dotted, fields_of, model_at, problems_of
 from medfinetune_api.problems import Path as FieldPath
 from medfinetune_api.spec import API_VERSION, KIND, MedFineTune
 from medfinetune_api.yaml_lines import Document, read_document
@@ -61,9 +61,18 @@ def _locator(document: Document) -> Locate:
 def _parsed(value: Any, locate: Locate) -> MedFineTune:
     _require_kind(value, locate)
     try:
-        return MedFineTune.model_validate_json(json.dumps(value), strict=True)
+        return MedFineTune.model_validate_json(json.dumps(_pruned(value)), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         raise ManifestErrors(tuple(problems_of(error, MedFineTune, locate))) from None
+
+
+def _pruned(value: Any, path: FieldPath = ()) -> Any:
+    """Without the nulls of known fields, as the API server prunes them: `epochs:` with nothing behind it is absent. Unknown fields stay, to be named."""
+    if isinstance(value, Mapping):
+        owner = model_at(MedFineTune, path)
+        known = fields_of(owner) if owner else value
+        return {key: _pruned(part, (*path, key)) for key, part in value.items() if part is not None or key not in known}
+    return [_pruned(part, (*path, index)) for index, part in enumerate(value)] if isinstance(value, list) else value
 
 
 def _require_kind(value: Any, locate: Locate) -> None:

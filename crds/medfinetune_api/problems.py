@@ -119,8 +119,8 @@ def _broken_rule(rule: Rule, path: Path, node: Any, locate: Locate) -> InvalidMa
 
 
 def _unknown(model: type[BaseModel], path: Path, where: str) -> InvalidManifest:
-    owner = _model_at(model, path[:-1])
-    names = sorted(_aliases(owner)) if owner else []
+    owner = model_at(model, path[:-1])
+    names = sorted(fields_of(owner)) if owner else []
     close = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.6) or _same_letters(str(path[-1]), names)
     remedy = f"Did you mean {close[0]}? Rename it, or remove it." if close else "Remove it; nothing in this version reads it."
     return InvalidManifest(where, found=f"unknown field '{str(path[-1])[:60]}'", expected=f"one of {', '.join(names)}", remedy=remedy)
@@ -136,8 +136,8 @@ def _same_letters(name: str, names: list[str]) -> list[str]:
 def _help(model: type[BaseModel], path: Path) -> str:
     """The documentation of the nearest documented field at or above `path`."""
     for length in range(len(path), 0, -1):
-        owner = _model_at(model, path[: length - 1])
-        field = _aliases(owner).get(str(path[length - 1])) if owner else None
+        owner = model_at(model, path[: length - 1])
+        field = fields_of(owner).get(str(path[length - 1])) if owner else None
         if field and field.description:
             return field.description.split(". ")[0].removesuffix(".") + "."
     return "see the manifest's reference."
@@ -169,7 +169,7 @@ def _annotation_at(model: type[BaseModel], path: Path) -> Any:
     annotation: Any = model
     for part in path:
         owner = _model_in(annotation)
-        field = _aliases(owner).get(str(part)) if owner and isinstance(part, str) else None
+        field = fields_of(owner).get(str(part)) if owner and isinstance(part, str) else None
         if field is not None:
             annotation = field.annotation
         elif owner is not None and isinstance(part, str):
@@ -177,7 +177,8 @@ def _annotation_at(model: type[BaseModel], path: Path) -> Any:
     return annotation
 
 
-def _model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+def model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
+    """The model whose fields stand at `path` below `model`; None for scalars and maps of free names."""
     return _model_in(_annotation_at(model, path))
 
 
@@ -187,5 +188,6 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
-def _aliases(model: type[BaseModel]) -> dict[str, FieldInfo]:
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """A model's fields by the names the manifest uses."""
     return {field.alias or name: field for name, field in model.model_fields.items()}

@@ -72,7 +72,7 @@ def _check(spec: FineTuneSpec, complete: Mapping[str, Any]) -> None:
         return dotted(path) + (f" (with preset {spec.preset})" if spec.preset else " (with defaults)")
 
     try:
-        FineTuneSpec.model_validate_json(json.dumps(complete), strict=True)
+        FineTuneSpec.model_validate_json(json.dumps(complete), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         raise ManifestErrors(tuple(problems_of(error, FineTuneSpec, locate, above=("spec",)))) from None
 

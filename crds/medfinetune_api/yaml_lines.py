@@ -1,7 +1,7 @@
 """Safe YAML that remembers its lines: one document of plain maps, lists and scalars, read as kubectl reads it.
 
 Differs from PyYAML's safe loader where that would part from the API server or from a person's wish: `2e-4` is a number, a date is text, a repeated key is
-refused, null entries of a map count as absent (the API server prunes them), and size, depth and expanded aliases are bounded.
+refused, and size, depth and expanded aliases are bounded.
 """
 
 from __future__ import annotations
@@ -148,16 +148,12 @@ class _Builder:
 
     def _mapping(self, node: yaml.MappingNode, path: FieldPath) -> Mapping[str, Any]:
         values: dict[str, Any] = {}
-        seen: set[str] = set()
         for key_node, value_node in node.value:
             key = self._key(key_node)
-            if key in seen:
+            if key in values:
                 raise self._refuse(key_node, f"the key '{key[:60]}' twice", "each key once", "Remove one of the two.")
-            seen.add(key)
             self._document.lines[(*path, key)] = _line(key_node.start_mark) or 1
-            value = self._value(value_node, (*path, key))
-            if value is not None:
-                values[key] = value
+            values[key] = self._value(value_node, (*path, key))
         return values
 
     def _key(self, node: yaml.Node) -> str:

@@ -1,4 +1,4 @@
-"""What the API server does with an object, from the generated schema alone: prune nulls, default, check structure strictly, then evaluate the CEL rules.
+"""What the API server does with an object, from the generated schema alone: unknown fields, nulls, defaults, structure, CEL rules, in this order.
 
 The evaluator is Google's own CEL runtime. Kept independent of the Python rules on purpose: it is the other side that they must agree with.
 """
@@ -21,7 +21,7 @@ _ENVIRONMENT = cel.NewEnv(variables={"self": cel.Type.DYN})
 def refusals(manifest: dict[str, Any]) -> list[str]:
     """Why the API server would refuse the object: structural errors, or else the messages of the rules it breaks; empty where it is admitted."""
     value = _defaulted(SCHEMA, _pruned(copy.deepcopy(manifest)))
-    structural = [*_unknown(SCHEMA, value, ""), *(error.message for error in Draft4Validator(_python_patterns(SCHEMA)).iter_errors(value))]
+    structural = [*_unknown(SCHEMA, manifest, ""), *(error.message for error in Draft4Validator(_python_patterns(SCHEMA)).iter_errors(value))]
     return structural or [rule["message"] for rule, node in _rules(SCHEMA, value) if not _holds(rule["rule"], node)]
 
 

@@ -1,0 +1,133 @@
+"""Bad manifests: each problem once, with its field and line, what was found, what was expected, what to do; all problems of a file together."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from medfinetune_api.errors import InvalidManifest
+from medfinetune_api.exits import Exit
+from medfinetune_api.manifest import ManifestErrors, load_manifest, parse_manifest
+from medfinetune_api.spec import MedFineTune
+from support.manifests import MINIMAL, minimal_manifest
+
+TEXT = yaml.safe_dump(MINIMAL, sort_keys=False)
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in zip("abcdef", "bcdefg", strict=True))
+
+UNREADABLE: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "run.yaml: found an empty file"),
+    "comments only": (b"# nothing\n", "run.yaml: found an empty file"),
+    "UTF-8 BOM": (b"\xef\xbb\xbf" + TEXT.encode(), "run.yaml:1: found a byte order mark; expected UTF-8 without one"),
+    "UTF-16": (TEXT.encode("utf-16"), "run.yaml:1: found a byte order mark"),
+    "Latin-1": (b"a: b\n# \xe9\n", "run.yaml:2: found bytes that are not UTF-8"),
+    "syntax": (b"a: 1\nb: [1\n", "run.yaml:3: found malformed YAML"),
+    "control character": (b"a: \x07", "run.yaml: found malformed YAML"),
+    "repeated key": (b"a: 1\nb: 2\na: 3\n", "run.yaml:3: found the key 'a' twice"),
+    "two documents": (TEXT.encode() + b"---\na: 1\n", "found a second document"),
+    "alias bomb": (BOMB.encode(), "found aliases that expand too far"),
+    "alias of itself": (b"a: &a [*a]\n", "run.yaml:1: found aliases that expand too far"),
+    "deep nesting": (b"a: " + b"[" * 100_000, "run.yaml:1: found more than 32 levels"),
+    "Python object": (b"a: !!python/object/apply:os.system [x]\n", "found the YAML tag"),
+    "boolean key": (b"no: 1\n", "run.yaml:1: found the key no, which YAML does not read as text"),
+    "too large": (b"#" * 300_000, "run.yaml: found more than 262144 bytes"),
+    "digits without end": (b"a: " + b"9" * 5000, "run.yaml:1: found a number that cannot be read"),
+    "a list": (b"- a\n", "manifest (run.yaml:1): found a list of 1; expected a MedFineTune"),
+    "another version": (TEXT.replace("v1alpha1", "v2").encode(), "apiVersion (run.yaml:1): found 'medfinetune.io/v2'; expected medfinetune.io/v1alpha1"),
+    "another kind": (TEXT.replace("kind: MedFineTune", "kind: Job").encode(), "kind (run.yaml:2): found 'Job'; expected MedFineTune"),
+}
+
+WRONG_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
+    "misspelt": ({"training": {"epoch": 3}}, "spec.training.epoch: found unknown field 'epoch'; expected one of activationCheckpointing, epochs"),
+    "nearest name": ({"data": {"maxlenght": 64}}, "Did you mean maxLength?"),
+    "Python spelling": ({"data": {"max_length": 64}}, "Did you mean maxLength?"),
+    "misspelt and empty": ({"training": {"epoch": None}}, "Did you mean epochs?"),
+    "deep in a list": ({"data": {"sources": [{**MINIMAL["spec"]["data"]["sources"][0], "langage": "en"}]}}, "spec.data.sources[0].langage: found unknown"),
+    "no near name": ({"privacy": {}}, "spec.privacy: found unknown field 'privacy'"),
+    "missing": ({"model": {"path": None}}, "spec.model.path: found nothing; expected a value. Add path: Folder below the volume's root"),
+    "text for a number": ({"training": {"learningRate": "2e-4"}}, "spec.training.learningRate: found '2e-4'; expected a number"),
+    "boolean for a number": ({"training": {"seed": True}}, "spec.training.seed: found the boolean true; expected a whole number"),
+    "fraction for a count": ({"training": {"epochs": 2.5}}, "spec.training.epochs: found 2.5; expected a whole number"),
+    "out of bounds": ({"training": {"epochs": 0}}, "spec.training.epochs: found 0; expected at least 1. Correct epochs: Passes over"),
+    "no such word": ({"data": {"packing": "Best"}}, "spec.data.packing: found 'Best'; expected 'BestFit' or 'None'"),
+    "either kind": ({"training": {"microBatch": "many"}}, "spec.training.microBatch: found 'many'; expected 'Auto' or a whole number"),
+    "pattern in words": ({"data": {"sources": [{**MINIMAL["spec"]["data"]["sources"][0], "language": "English"}]}}, "expected a BCP 47 language tag"),
+    "scalar for fields": ({"model": "base"}, "spec.model: found 'base'; expected a map of fields"),
+    "map for a list": ({"data": {"sources": {}}}, "spec.data.sources: found an empty map; expected a list"),
+    "value of a map": ({"data": {"mixture": {"by": "Language", "ratio": {"en": 0}}}}, "spec.data.mixture.ratio.en: found 0; expected more than 0"),
+    "long text is not shown": ({"model": {"path": "x" * 600}}, "spec.model.path: found text of 600 characters; expected at most 512 characters"),
+}
+
+
+def loaded(folder: Path, content: bytes) -> str:
+    file = folder / "run.yaml"
+    file.write_bytes(content)
+    with pytest.raises(InvalidManifest) as caught:
+        load_manifest(file)
+    assert caught.value.exit is Exit.INVALID_MANIFEST
+    return str(caught.value).replace(f"{folder}/", "")
+
+
+@pytest.mark.parametrize(("content", "message"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_file_that_is_no_manifest_is_refused_in_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+    text = loaded(tmp_path, content)
+    assert message in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize(("spec", "message"), WRONG_FIELDS.values(), ids=WRONG_FIELDS.keys())
+def test_a_wrong_field_is_one_problem_that_names_it(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(ManifestErrors) as caught:
+        parse_manifest(minimal_manifest(**spec))
+    assert len(caught.value.problems) == 1
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["missing.yaml", "."])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, path: str) -> None:
+    with pytest.raises(InvalidManifest, match="expected a readable YAML file"):
+        load_manifest(tmp_path / path)
+
+
+def test_all_problems_come_at_once_with_their_lines(tmp_path: Path) -> None:
+    text = TEXT.replace("name: run", "name: Run").replace("language: en", "langage: en") + "  training:\n    epochs: 0\n    seeds: 1\n"
+    lines = loaded(tmp_path, text.encode()).splitlines()
+
+    def line_of(words: str) -> int:
+        return 1 + next(index for index, line in enumerate(text.splitlines()) if words in line)
+
+    assert sorted(line.split(": ")[0] for line in lines) == [
+        f"spec.data.sources[0].langage (run.yaml:{line_of('langage')})",
+        f"spec.data.sources[0].language (run.yaml:{line_of('- name')})",
+        f"spec.training.epochs (run.yaml:{line_of('epochs')})",
+        f"spec.training.seeds (run.yaml:{line_of('seeds')})",
+    ]
+
+
+def test_yaml_is_read_as_kubectl_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(TEXT + "  training: {learningRate: 2e-4, epochs: }\n  preset: ~\n", encoding="utf-8")
+    spec = load_manifest(file).spec
+    assert (spec.training.learning_rate, spec.training.epochs, spec.preset) == (2e-4, None, None)
+
+
+def test_anchors_that_share_a_volume_are_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        TEXT.replace("  output:\n    volume:\n", "  output:\n    volume: &volume\n") + "  checkpoint: {keep: &n 3, everySteps: *n}\n", encoding="utf-8"
+    )
+    assert load_manifest(file).spec.checkpoint.every_steps == 3
+
+
+def test_a_manifest_survives_json() -> None:
+    manifest = parse_manifest(minimal_manifest(preset="yoo-2026", training={"microBatch": 4, "learningRate": 1e-4}))
+    assert MedFineTune.model_validate_json(manifest.to_json()) == manifest
+
+
+def test_the_problems_survive_pickling() -> None:
+    with pytest.raises(ManifestErrors) as caught:
+        parse_manifest(minimal_manifest(model="x", output="y"))
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), len(again.problems)) == (str(caught.value), 2)

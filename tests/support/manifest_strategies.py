@@ -1,0 +1,130 @@
+"""Hypothesis strategies: valid manifests over the whole surface of the spec, and damaged ones."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from hypothesis import strategies as st
+from support.manifests import MINIMAL, claim
+
+_NAMES = st.sampled_from(["a", "b", "c", "d-1"])
+_LANGUAGES = st.sampled_from(["en", "ko", "pt-BR"])
+_PATHS = st.sampled_from(["a.jsonl", "sub/b.csv.gz", "..c", "d e.json", "sub//x/./y"])
+
+
+def _some(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+_COLUMNS = st.fixed_dictionaries(
+    {"question": st.just("q"), "options": st.sampled_from([["o"], ["a", "b", "c"]]), "answer": st.just("r")},
+    optional={"answerStyle": st.sampled_from(["Letter", "Number", "Index", "Text"]), "subject": st.just("s"), "id": st.just("i")},
+)
+
+
+@st.composite
+def _sources(draw: st.DrawFn, prefix: str) -> list[dict[str, Any]]:
+    names = draw(st.lists(_NAMES, min_size=1, max_size=3, unique=True))
+    return [_source(draw, f"{prefix}-{name}") for name in names]
+
+
+def _source(draw: st.DrawFn, name: str) -> dict[str, Any]:
+    formats = st.sampled_from(["MedQA", "KorMedMCQA", "PubMedQA", "QuestionAnswer", "Instruction", "Chat", "Exam"])
+    source = {"name": name, "path": f"{name}/{draw(_PATHS)}", "format": draw(formats), "language": draw(_LANGUAGES)}
+    return source | draw(_some(domain=st.sampled_from(["law", "medical"]), subject=st.just("nurse"))) | _with_columns(draw, source["format"])
+
+
+def _with_columns(draw: st.DrawFn, form: str) -> dict[str, Any]:
+    return {"columns": draw(_COLUMNS)} if form == "Exam" else {}
+
+
+@st.composite
+def _data(draw: st.DrawFn, max_length: int) -> dict[str, Any]:
+    sources = draw(_sources("train"))
+    data = {"volume": claim("datasets"), "sources": sources, "maxLength": max_length}
+    held_out = _some(fraction=st.sampled_from([0, 0.25, 0.5]), stratifyBy=st.permutations(["Language", "Subject"])) | st.fixed_dictionaries(
+        {"sources": _sources("held")}
+    )
+    by = draw(st.sampled_from(["Language", "Domain", "Source"]))
+    groups = sorted({{"Language": source["language"], "Domain": source.get("domain", "medical"), "Source": source["name"]}[by] for source in sources})
+    ratio = st.fixed_dictionaries({group: st.sampled_from([1, 0.5, 1000]) for group in draw(st.permutations(groups))})
+    mixture = st.fixed_dictionaries(
+        {"by": st.just(by), "ratio": ratio}, optional={"unit": st.sampled_from(["Samples", "Tokens"]), "fill": st.sampled_from(["Downsample", "Repeat"])}
+    )
+    words = _some(
+        packing=st.sampled_from(["BestFit", "None"]),
+        lossOn=st.sampled_from(["Response", "All"]),
+        overlong=st.sampled_from(["Error", "Drop", "Truncate"]),
+        chatTemplate=st.sampled_from(["Tokenizer", "Med42"]),
+    )
+    return data | draw(_some(validation=held_out, mixture=mixture)) | draw(words)
+
+
+def _training(max_length: int) -> st.SearchStrategy[dict[str, Any]]:
+    return _some(
+        epochs=st.integers(1, 1000),
+        learningRate=st.floats(1e-9, 1),
+        scheduler=_some(type=st.sampled_from(["Cosine", "Linear", "Constant"]), warmupSteps=st.integers(0, 9), minimumRatio=st.sampled_from([0, 0.1, 1])),
+        optimizer=_some(beta1=st.just(0.8), beta2=st.just(0.95), epsilon=st.just(1e-6), weightDecay=st.just(0.1), maxGradNorm=st.just(0)),
+        globalBatchTokens=st.integers(1, 64).map(lambda rows: rows * max_length),
+        precision=st.sampled_from(["Auto", "BF16", "FP32"]),
+        microBatch=st.just("Auto") | st.integers(1, 4096),
+        activationCheckpointing=st.sampled_from(["Auto", "Enabled", "Disabled"]),
+        seed=st.integers(0, 2147483647),
+    )
+
+
+@st.composite
+def _evaluation(draw: st.DrawFn) -> dict[str, Any]:
+    tasks = []
+    for name in draw(st.lists(_NAMES, max_size=3, unique=True)):
+        form = draw(st.sampled_from(["MedQA", "KorMedMCQA", "PubMedQA", "Exam"]))
+        task = {"name": name, "path": draw(_PATHS), "format": form, "language": draw(_LANGUAGES)}
+        tasks.append(task | draw(_some(subject=st.just("law"), limit=st.integers(1, 99))) | _with_columns(draw, form))
+    return {"tasks": tasks} | draw(_some(baseline=st.booleans(), batchSize=st.integers(1, 1024)))
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> dict[str, Any]:
+    """A valid manifest that resolves: method QLoRA or LoRA, rows and batch in agreement whatever the preset."""
+    max_length = draw(st.sampled_from([64, 512, 1024]))
+    targets = st.sampled_from([["all-linear"], ["q_proj", "self_attn.v_proj"]])
+    lora = _some(rank=st.integers(1, 64), alpha=st.sampled_from([0.5, 32]), dropout=st.sampled_from([0, 0.1]), targetModules=targets)
+    parts = _some(
+        preset=st.sampled_from(["yoo-2026", "med42-lora", "low-memory"]),
+        tuning=_some(method=st.sampled_from(["QLoRA", "LoRA"]), lora=lora),
+        training=_training(max_length),
+        parallelism=_some(nodes=st.integers(1, 256), gpusPerNode=st.integers(1, 16), sharding=st.sampled_from(["Auto", "AdaptersOnly", "Full", "None"])),
+        checkpoint=_some(everySteps=st.integers(1, 99), keep=st.integers(1, 9)),
+        evaluation=_evaluation(),
+    )
+    model = MINIMAL["spec"]["model"] | draw(_some(sha256=st.just("0" * 64)))
+    spec = {**MINIMAL["spec"], "model": model, "data": draw(_data(max_length)), **draw(parts)}
+    return copy.deepcopy({**MINIMAL, "metadata": {"name": draw(st.sampled_from(["a", "run-1", "r" * 40]))}, "spec": spec})
+
+
+_JUNK = st.sampled_from(
+    [None, True, 0, 1, -1, 2, 300, 1 << 40, 0.5, 1e9, "", "Auto", "None", "Exam", "FP16", "en", "ko", "../x", "a\n", "é", "x" * 600, [], {}, ["a"], ["q", "q"]]
+)
+
+
+@st.composite
+def damaged_manifests(draw: st.DrawFn) -> dict[str, Any]:
+    """A manifest with up to three entries of its spec replaced, removed, added or repeated; most are invalid, some are not."""
+    manifest = draw(manifests())
+    for _ in range(draw(st.integers(1, 3))):
+        container = draw(st.sampled_from(_containers(manifest["spec"])))
+        if isinstance(container, dict):
+            key = draw(st.sampled_from([*container, "columns", "subject", "max_length", "unknownField"]))
+            container[key] = draw(_JUNK)
+            if draw(st.booleans()):
+                del container[key]
+        elif container:
+            container.append(draw(st.sampled_from([copy.deepcopy(container[0]), None, "all-linear", 1])))
+    return manifest
+
+
+def _containers(value: Any) -> list[Any]:
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    return ([value] if isinstance(value, (dict, list)) else []) + [found for part in inner for found in _containers(part)]
