@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can show, in one call, without a network and in under ten minutes: bash benchmarks/gpu/all.sh [WHEELS]
+# Missing packages come from the folder WHEELS (`pip download --no-deps -d WHEELS bitsandbytes peft prometheus-client`). Results: benchmarks/results/gpu/.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+export PYTHONPATH="crds:trainer:cli:examples${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1
+if [ $# -gt 0 ]; then
+  python3 -m pip install --quiet --no-index --no-deps "$1"/*.whl
+fi
+exec python3 -m benchmarks.gpu.checks "${DEVICE:-cuda}"
