@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from medfinetune_api.errors import InvalidManifest
-from medfinetune_api.problems import Locate, described, dotted, fields_of, model_at, problems_of
-from medfinetune_api.problems import Path as FieldPath
+from medfinetune_api.fields import Path as FieldPath
+from medfinetune_api.fields import dotted, fields_of, model_at
+from medfinetune_api.problems import Locate, described, problems_of
 from medfinetune_api.spec import API_VERSION, KIND, MedFineTune
 from medfinetune_api.yaml_lines import Document, read_document
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from medfinetune_api.errors import InvalidManifest
+from medfinetune_api.fields import Path, dotted, fields_of, help_at, known_path, model_at
 from medfinetune_api.ruled import RULE_ERROR, Rule
 from medfinetune_api.scalars import PATTERN_WORDS
 
-Path = tuple[str | int, ...]
 Locate = Callable[[Path], str]
 """Where a field stands, as a person is told: `spec.training.epochs (run.yaml:12)`."""
 
@@ -42,12 +41,6 @@ _EXPECTED: dict[str, str] = {
 }
 
 
-def dotted(path: Path) -> str:
-    """`("spec", "sources", 0, "path")` as `spec.sources[0].path`; the empty path is `manifest`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
-    return text.removeprefix(".") or "manifest"
-
-
 def described(value: Any) -> str:
     """A value of the manifest in a few words: short scalars as they are, the rest by kind and size."""
     match value:
@@ -56,11 +49,11 @@ def described(value: Any) -> str:
         case bool():
             return f"the boolean {str(value).lower()}"
         case str():
-            return f"'{value}'" if len(value) <= 60 else f"text of {len(value)} characters"
+            return repr(value) if len(value) <= 60 else f"text of {len(value)} characters"
         case int() | float():
             return str(value) if len(str(value)) <= 60 else f"a number of {len(str(value))} digits"
         case Mapping():
-            return f"a map of {', '.join(list(map(str, value))[:6])}"[:80] if value else "an empty map"
+            return f"a map of {', '.join(dotted((str(key),)) for key in list(value)[:6])}" if value else "an empty map"
         case Sequence():
             return f"a list of {len(value)}"
     return f"a {type(value).__name__}"
@@ -78,7 +71,7 @@ def problems_of(error: ValidationError, model: type[BaseModel], locate: Locate =
     errors = error.errors(include_url=False)
     for details in errors:
         if not _shortened(details, errors):
-            grouped.setdefault(_known(model, details["loc"]), []).append(details)
+            grouped.setdefault(known_path(model, details["loc"]), []).append(details)
     return [problem for path, details in grouped.items() for problem in _problems_at(model, above, path, details, locate)]
 
 
@@ -86,11 +79,11 @@ def _problems_at(model: type[BaseModel], above: Path, path: Path, errors: list[E
     first = errors[0]
     if first["type"] == RULE_ERROR:
         broken: tuple[Rule, ...] = first["ctx"]["broken"]
-        return [_broken_rule(rule, above + path, first["input"], locate) for rule in broken]
+        return [_broken_rule(rule, first["ctx"]["value"], above + path, first["input"], locate) for rule in broken]
     where = locate(above + path)
     if first["type"] == "extra_forbidden":
         return [_unknown(model, path, where)]
-    help_text = _help(model, path)
+    help_text = help_at(model, path)
     if first["type"] == "missing":
         return [InvalidManifest(where, found="nothing", expected="a value", remedy=f"Add {path[-1]}: {help_text}")]
     expected = " or ".join(dict.fromkeys(_expected(details) for details in errors))
@@ -110,84 +103,22 @@ def _expected(details: ErrorDetails) -> str:
     return _EXPECTED.get(details["type"], details["msg"]).format(**context)
 
 
-def _broken_rule(rule: Rule, path: Path, node: Any, locate: Locate) -> InvalidManifest:
+def _broken_rule(rule: Rule, checked: Any, path: Path, written: Any, locate: Locate) -> InvalidManifest:
     below: Path = tuple(rule.field.removeprefix(".").split(".")) if rule.field else ()
-    value = node
     for name in below:
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return InvalidManifest(locate(path + below), found=described(value), expected=rule.expected, remedy=rule.remedy)
+        written = written.get(name) if isinstance(written, Mapping) else None
+    found = rule.found(checked) if rule.found else described(written)
+    return InvalidManifest(locate(path + below), found=found, expected=rule.expected, remedy=rule.remedy)
 
 
 def _unknown(model: type[BaseModel], path: Path, where: str) -> InvalidManifest:
-    owner = model_at(model, path[:-1])
-    names = sorted(fields_of(owner)) if owner else []
-    close = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.6) or _same_letters(str(path[-1]), names)
-    remedy = f"Did you mean {close[0]}? Rename it, or remove it." if close else "Remove it; nothing in this version reads it."
-    return InvalidManifest(where, found=f"unknown field '{str(path[-1])[:60]}'", expected=f"one of {', '.join(names)}", remedy=remedy)
+    owner, name = model_at(model, path[:-1]), str(path[-1])
+    names = {_letters(known): known for known in sorted(fields_of(owner))} if owner else {}
+    close = difflib.get_close_matches(_letters(name), names, n=1, cutoff=0.6)
+    remedy = f"Did you mean {names[close[0]]}? Rename it, or remove it." if close else "Remove it; nothing in this version reads it."
+    return InvalidManifest(where, found=f"unknown field {name[:60]!r}", expected=f"one of {', '.join(names.values())}", remedy=remedy)
 
 
-def _same_letters(name: str, names: list[str]) -> list[str]:
-    def plain(text: str) -> str:
-        return "".join(filter(str.isalnum, text)).lower()
-
-    return [other for other in names if plain(other) == plain(name)]
-
-
-def _help(model: type[BaseModel], path: Path) -> str:
-    """The documentation of the nearest documented field at or above `path`."""
-    for length in range(len(path), 0, -1):
-        owner = model_at(model, path[: length - 1])
-        field = fields_of(owner).get(str(path[length - 1])) if owner else None
-        if field and field.description:
-            return field.description.split(". ")[0].removesuffix(".") + "."
-    return "see the manifest's reference."
-
-
-def _known(model: type[BaseModel], loc: tuple[int | str, ...]) -> Path:
-    """The part of pydantic's location that a manifest has: without the names of union branches."""
-    for length in range(1, len(loc)):
-        annotation = _annotation_at(model, loc[:length])
-        if not _holds_parts(annotation):
-            return loc[:length]
-    return loc
-
-
-def _holds_parts(annotation: Any) -> bool:
-    return _model_in(annotation) is not None or any(issubclass(kind, (tuple, Mapping)) for kind in _classes_in(annotation))
-
-
-def _classes_in(annotation: Any) -> list[type]:
-    origin = getattr(annotation, "__origin__", None)
-    if isinstance(origin, type) and issubclass(origin, (tuple, Mapping)):
-        return [origin]
-    if isinstance(annotation, type):
-        return [annotation]
-    return [kind for part in get_args(annotation) for kind in _classes_in(part)]
-
-
-def _annotation_at(model: type[BaseModel], path: Path) -> Any:
-    annotation: Any = model
-    for part in path:
-        owner = _model_in(annotation)
-        field = fields_of(owner).get(str(part)) if owner and isinstance(part, str) else None
-        if field is not None:
-            annotation = field.annotation
-        elif owner is not None and isinstance(part, str):
-            return None
-    return annotation
-
-
-def model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
-    """The model whose fields stand at `path` below `model`; None for scalars and maps of free names."""
-    return _model_in(_annotation_at(model, path))
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
-
-
-def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """A model's fields by the names the manifest uses."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
+def _letters(name: str) -> str:
+    """Letters and digits in lower case, so that max_length is nearest to maxLength."""
+    return "".join(filter(str.isalnum, name)).lower()

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 
 from medfinetune_api.choices import Method
 from medfinetune_api.errors import InvalidManifest
+from medfinetune_api.fields import Path, dotted
 from medfinetune_api.manifest import ManifestErrors
 from medfinetune_api.plan import Identity, Mounts, RunPlan
 from medfinetune_api.presets import DEFAULT_FRACTION, DEFAULT_ROWS, DEFAULT_STRATA, DEFAULTS, PRESETS, merged
-from medfinetune_api.problems import Path, dotted, problems_of
+from medfinetune_api.problems import problems_of
 from medfinetune_api.spec import FineTuneSpec
 
 

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from medfinetune_api.base import Contract
 
 RULE_ERROR = "medfinetune_rule"
-"""Type of the pydantic error that carries broken rules in `ctx["broken"]`."""
+"""Type of the pydantic error that carries the rules in `ctx["broken"]` and what broke them in `ctx["value"]`."""
 
 Reason = Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden", "FieldValueDuplicate"]
 
@@ -35,6 +35,8 @@ class Rule:
     field: str = ""
     """Path below the node, in the manifest's own spelling (`.training.precision`); empty names the node itself."""
     reason: Reason = "FieldValueInvalid"
+    found: Callable[[Any], str] | None = None
+    """What to say was found, where the field's own value would not tell; Python's form only."""
 
     def validation(self) -> dict[str, str]:
         """The `x-kubernetes-validations` entry."""
@@ -77,7 +79,7 @@ def refuse_broken(rules: tuple[Rule, ...], value: Any) -> None:
     """Raise one pydantic error that carries every rule `value` breaks."""
     broken = tuple(rule for rule in rules if not rule.holds(value))
     if broken:
-        raise PydanticCustomError(RULE_ERROR, "broken rules", {"broken": broken})
+        raise PydanticCustomError(RULE_ERROR, "broken rules", {"broken": broken, "value": value})
 
 
 def _with_rules(schema: JsonSchemaValue, rules: tuple[Rule, ...]) -> JsonSchemaValue:

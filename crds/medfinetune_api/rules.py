@@ -7,6 +7,7 @@ Immutability of the spec compares with the stored object, which has no Python fo
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,8 @@ CLIMBS = re.compile(r"(^|/)[.][.](/|$)")
 WITH_OPTIONS = (Format.MEDQA, Format.KORMEDMCQA, Format.PUBMEDQA, Format.EXAM)
 
 
-def _distinct(values: Iterable[Any]) -> bool:
-    seen = list(values)
-    return len(seen) == len(set(seen))
+def _repeated(values: Iterable[Any]) -> list[str]:
+    return [str(value) for value, times in Counter(values).items() if times > 1]
 
 
 def _unique(list_field: str, key: str, python: Callable[[Any], Iterable[Any]]) -> Rule:
@@ -33,7 +33,8 @@ def _unique(list_field: str, key: str, python: Callable[[Any], Iterable[Any]]) -
     field, dotted = f"self.{list_field}", f".{key}" if key else ""
     return Rule(
         cel=f"!has({field}) || {field}.all(a, {field}.exists_one(b, b{dotted} == a{dotted}))",
-        holds=lambda node: _distinct(python(node)),
+        holds=lambda node: not _repeated(python(node)),
+        found=lambda node: f"{', '.join(_repeated(python(node)))} more than once",
         expected=f"a different {key or 'value'} in each entry",
         remedy="Rename or remove the repeated entries.",
         field=f".{list_field}",
@@ -122,14 +123,15 @@ def _held_out(data: DataSpec) -> tuple[SourceSpec, ...]:
     return (data.validation.sources if data.validation else None) or ()
 
 
-def _apart(data: DataSpec) -> bool:
+def _shared(data: DataSpec) -> list[str]:
     names, paths = {source.name for source in data.sources}, {source.path for source in data.sources}
-    return all(held.name not in names and held.path not in paths for held in _held_out(data))
+    return [held.name for held in _held_out(data) if held.name in names or held.path in paths]
 
 
 VALIDATION_APART = Rule(
     cel=("!has(self.validation) || !has(self.validation.sources) || self.validation.sources.all(v, self.sources.all(s, s.name != v.name && s.path != v.path))"),
-    holds=_apart,
+    holds=lambda data: not _shared(data),
+    found=lambda data: f"{', '.join(_shared(data))[:200]} in both",
     expected="validation sources with names and paths that no training source has",
     remedy="Remove the shared source from one of the two lists: a model validated on its training data looks better than it is.",
     field=".validation.sources",
@@ -147,9 +149,18 @@ def _groups(data: DataSpec) -> set[str]:
     return {_group(source, data.mixture.by) for source in data.sources} if data.mixture else set()
 
 
+def _strangers(data: DataSpec) -> list[str]:
+    return sorted(set(data.mixture.ratio) - _groups(data)) if data.mixture else []
+
+
+def _left_out(data: DataSpec) -> list[str]:
+    return sorted(_groups(data) - set(data.mixture.ratio)) if data.mixture else []
+
+
 RATIO_NAMES_EXIST = Rule(
     cel=f"!has(self.mixture) || self.mixture.ratio.all(k, self.sources.exists(s, {_GROUP} == k))",
-    holds=lambda data: data.mixture is None or set(data.mixture.ratio) <= _groups(data),
+    holds=lambda data: not _strangers(data),
+    found=lambda data: f"{', '.join(_strangers(data))[:200]}, which no source has",
     expected="a ratio that names only languages, domains or sources (by mixture.by) of data.sources",
     remedy="Remove or correct the names that no source has.",
     field=".mixture.ratio",
@@ -157,7 +168,8 @@ RATIO_NAMES_EXIST = Rule(
 
 RATIO_NAMES_ALL = Rule(
     cel=f"!has(self.mixture) || self.sources.all(s, {_GROUP} in self.mixture.ratio)",
-    holds=lambda data: data.mixture is None or _groups(data) <= set(data.mixture.ratio),
+    holds=lambda data: not _left_out(data),
+    found=lambda data: f"no share for {', '.join(_left_out(data))[:200]}",
     expected="a ratio that names every language, domain or source (by mixture.by) of data.sources",
     remedy="Give each missing name its share, or remove its sources.",
     field=".mixture.ratio",
@@ -207,6 +219,7 @@ def _whole_rows(spec: FineTuneSpec) -> bool:
 BATCH_IN_WHOLE_ROWS = Rule(
     cel=("!has(self.training.globalBatchTokens) || !has(self.data.maxLength) || self.training.globalBatchTokens % self.data.maxLength == 0"),
     holds=_whole_rows,
+    found=lambda spec: f"{spec.training.global_batch_tokens} with maxLength {spec.data.max_length}",
     expected="a multiple of data.maxLength, since a batch is made of whole rows",
     remedy="Set globalBatchTokens to the rows of a batch times data.maxLength.",
     field=".training.globalBatchTokens",

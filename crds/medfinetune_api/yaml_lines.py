@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 import yaml
 
 from medfinetune_api.errors import InvalidManifest
+from medfinetune_api.fields import Path
 
 MAX_BYTES = 262_144
 MAX_DEPTH = 32
@@ -22,8 +23,6 @@ MAX_NODES = 20_000
 _MAP, _LIST, _TAG = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq", "tag:yaml.org,2002:"
 _SCALARS = {_TAG + name for name in ("str", "int", "float", "bool", "null")}
 _BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
-
-FieldPath = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,14 +41,14 @@ class Document:
 
     name: str
     value: Any = None
-    lines: dict[FieldPath, int] = field(default_factory=dict)
+    lines: dict[Path, int] = field(default_factory=dict)
 
     def place(self, line: int | None) -> str:
         """`file:line`, or the file alone."""
         return f"{self.name}:{line}" if line else self.name
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: FilePath) -> Document:
     """Read a manifest's file.
 
     Raises:
@@ -69,7 +68,7 @@ def read_document(path: Path) -> Document:
     return document
 
 
-def _read(document: Document, path: Path) -> bytes:
+def _read(document: Document, path: FilePath) -> bytes:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -127,7 +126,7 @@ class _Builder:
         """Fill the document's value and lines."""
         self._document.value = self._value(root, ())
 
-    def _value(self, node: yaml.Node, path: FieldPath) -> Any:
+    def _value(self, node: yaml.Node, path: Path) -> Any:
         self._nodes += 1
         if self._nodes > MAX_NODES or len(path) > MAX_DEPTH:
             raise self._refuse(node, "aliases that expand too far", f"at most {MAX_NODES} values", "Write the values out instead of repeating them by alias.")
@@ -146,12 +145,12 @@ class _Builder:
         except ValueError:
             raise self._refuse(node, "a number that cannot be read", "a number", "Correct the number, or quote it if it is text.") from None
 
-    def _mapping(self, node: yaml.MappingNode, path: FieldPath) -> Mapping[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> Mapping[str, Any]:
         values: dict[str, Any] = {}
         for key_node, value_node in node.value:
             key = self._key(key_node)
             if key in values:
-                raise self._refuse(key_node, f"the key '{key[:60]}' twice", "each key once", "Remove one of the two.")
+                raise self._refuse(key_node, f"the key {key[:60]!r} twice", "each key once", "Remove one of the two.")
             self._document.lines[(*path, key)] = _line(key_node.start_mark) or 1
             values[key] = self._value(value_node, (*path, key))
         return values
