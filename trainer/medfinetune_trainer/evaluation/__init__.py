@@ -1,0 +1,1 @@
+"""Examinations asked through lm-evaluation-harness, and what their accuracies are worth."""

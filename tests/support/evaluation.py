@@ -1,0 +1,106 @@
+"""Test sets, a tiny base and a plan for tests of evaluation: the example's questions, or the real ones where they lie at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from medfinetune_api.choices import ChatTemplate, Format, LossOn, Method, Overlong, Packing, Precision, Schedule, Sharding, Toggle
+from medfinetune_api.plan import (
+    CheckpointPlan,
+    DataPlan,
+    EvaluationPlan,
+    Identity,
+    LoraPlan,
+    ModelPlan,
+    Mounts,
+    OptimizerPlan,
+    ParallelismPlan,
+    RunPlan,
+    SchedulerPlan,
+    SourcePlan,
+    TaskPlan,
+    TrainingPlan,
+    TuningPlan,
+    ValidationPlan,
+)
+from tiny_base import build
+
+GUARD = """
+import os, sys
+
+def guard(event, arguments):
+    internet = event == "socket.connect" and isinstance(arguments[1], tuple)
+    if internet or event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        os.write(2, f"network asked for: {event}".encode())
+        os._exit(97)
+
+sys.addaudithook(guard)
+"""
+"""Python's start-up file of a process that must not ask for a network; the audit event is raised before the call, and no library can catch the exit."""
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "01-minimal" / "data"
+MEDQA, KORMEDMCQA = EXAMPLE / "medqa" / "test.jsonl", EXAMPLE / "kormedmcqa" / "test.csv"
+
+
+def real_data() -> Path | None:
+    """The folder of real test data, None where MEDFINETUNE_TEST_DATA names none."""
+    folder = os.environ.get("MEDFINETUNE_TEST_DATA", "")
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def tiny_base(folder: Path) -> Path:
+    """A tiny Gemma 3 with a tokenizer trained on the example's test sets."""
+    texts = [line for path in (MEDQA, KORMEDMCQA) for line in path.read_text(encoding="utf-8").splitlines()]
+    return build(folder, texts * 4, vocabulary=900)
+
+
+def without_network(folder: Path) -> Path:
+    """A folder for PYTHONPATH: a process that starts with it ends with 97 as soon as it looks up a name or connects to anything but a Unix socket."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sitecustomize.py").write_text(GUARD, encoding="utf-8")
+    return folder
+
+
+def task(name: str, path: Path, format: Format, language: str, mount: Path, limit: int | None = None) -> TaskPlan:
+    return TaskPlan(name=name, path=str(path.relative_to(mount)), format=format, language=language, subject=None, columns=None, limit=limit)
+
+
+def example_tasks() -> tuple[TaskPlan, ...]:
+    """Both of the example's test sets; their paths are relative to EXAMPLE."""
+    return task("medqa", MEDQA, Format.MEDQA, "en", EXAMPLE), task("kormedmcqa", KORMEDMCQA, Format.KORMEDMCQA, "ko", EXAMPLE)
+
+
+def evaluation_plan(root: Path, base: Path, tasks: tuple[TaskPlan, ...], template: ChatTemplate = ChatTemplate.TOKENIZER, baseline: bool = True) -> RunPlan:
+    """A plan on the example's data whose output volume is `root`."""
+    source = SourcePlan(name="medqa", path="medqa/train.jsonl", format=Format.MEDQA, language="en", domain="medical", subject=None, columns=None)
+    return RunPlan(
+        identity=Identity(name="test", namespace="local", uid="00000000-0000-0000-0000-000000000000"),
+        mounts=Mounts(models=str(base.parent), data=str(EXAMPLE), output=str(root)),
+        model=ModelPlan(path=base.name, sha256=None),
+        data=DataPlan(
+            sources=(source,),
+            validation=ValidationPlan(fraction=0.0, stratify_by=(), sources=()),
+            mixture=None,
+            max_length=256,
+            packing=Packing.BEST_FIT,
+            loss_on=LossOn.RESPONSE,
+            overlong=Overlong.ERROR,
+            chat_template=template,
+        ),
+        tuning=TuningPlan(method=Method.QLORA, lora=LoraPlan(rank=4, alpha=8.0, dropout=0.0, target_modules="all-linear")),
+        training=TrainingPlan(
+            epochs=1,
+            learning_rate=2e-4,
+            scheduler=SchedulerPlan(type=Schedule.CONSTANT, warmup_steps=0, minimum_ratio=0.0),
+            optimizer=OptimizerPlan(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, max_grad_norm=1.0),
+            global_batch_tokens=1024,
+            precision=Precision.FP32,
+            micro_batch=1,
+            activation_checkpointing=Toggle.OFF,
+            seed=0,
+        ),
+        parallelism=ParallelismPlan(nodes=1, gpus_per_node=0, sharding=Sharding.NONE),
+        checkpoint=CheckpointPlan(every_steps=100, keep=1),
+        evaluation=EvaluationPlan(baseline=baseline, batch_size=4, tasks=tasks),
+    )

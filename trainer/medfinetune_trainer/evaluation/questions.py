@@ -1,0 +1,47 @@
+"""From a task of the plan to the questions that are asked, base and tuned the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medfinetune_api.choices import Format
+from medfinetune_api.errors import InvalidData
+from medfinetune_api.plan import TaskPlan
+
+from medfinetune_trainer.data.formats import read_source
+from medfinetune_trainer.data.formats.prompts import abstract_prompt, prompt_form
+from medfinetune_trainer.data.records import Record
+from medfinetune_trainer.evaluation.sampling import stratified_sample
+
+
+@dataclass(frozen=True)
+class Questions:
+    """The questions of one task."""
+
+    asked: list[Record]
+    available: int
+    """Questions in the file, of which `asked` may be a sample."""
+
+
+def read_questions(task: TaskPlan, mount: Path, seed: int) -> Questions:
+    """The questions of `task` from the data volume at `mount`; where the plan limits them, a sample in proportion to the subjects, drawn by `seed`.
+
+    Raises InvalidData where the file cannot be read as the task's format, or holds records that ask nothing to choose from.
+    """
+    records = list(read_source(task, mount))
+    for record in records:
+        if record.answer < 0:
+            remedy = "Evaluate on examination questions: MedQA, KorMedMCQA, PubMedQA or Exam."
+            raise InvalidData(record.where, found=f"a record of format {task.format.value} without choices", expected="a question with choices", remedy=remedy)
+    chosen = stratified_sample([record.subject for record in records], task.limit, seed)
+    return Questions([records[index] for index in chosen], len(records))
+
+
+def prompt_template(task: TaskPlan, options: int) -> str:
+    """The prompt of `task` with placeholders, for the results: what was asked, without a question's text."""
+    names = tuple(f"{{{letter}}}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:options])
+    if task.format is Format.PUBMEDQA:
+        return abstract_prompt("{question}", ["{contexts}"])
+    language = {Format.MEDQA: "en", Format.KORMEDMCQA: "ko"}.get(task.format, task.language)
+    return prompt_form(language)("{question}", names)
