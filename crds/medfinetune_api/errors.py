@@ -1,7 +1,7 @@
 """Refusals: every error a user can cause or must act on.
 
-Each names where (field, or file:line), what was found, what was expected, and what to do. None carries record text: `found` holds counts, types, keys or letters,
-never the content of a question, an answer or a message. An exception that is not a `Refusal` is a defect of ours.
+Each names where (field, or file:line), what was found, what was expected, and what to do. None carries record text: `found` holds counts, types, keys or
+letters, never the content of a question, an answer or a message. An exception that is not a `Refusal` is a defect of ours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import ClassVar
 from medfinetune_api.exits import EXITS, Exit
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818  # the field's word; an error would be a defect of ours
     """Something the run cannot go on with, and what its owner can do about it.
 
     Args:

@@ -1,7 +1,7 @@
 """Exit codes: one table for the trainer, both executors and the command line.
 
-A stage program ends with one of these codes and nothing else; an executor decides from the code alone whether to try again, and whether the attempt counts against
-``maxRestarts``. Codes lie outside 1-2 (Python, shells), 126-165 (shells, signals) and below 128, so that none can be mistaken for a signal.
+A stage program ends with one of these codes and nothing else; an executor decides from the code alone whether to try again, and whether the attempt counts
+against ``maxRestarts``. Codes lie outside 1-2 (Python, shells), 126-165 (shells, signals) and below 128, so that none can be mistaken for a signal.
 """
 
 from __future__ import annotations

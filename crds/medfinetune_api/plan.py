@@ -1,7 +1,7 @@
 """RunPlan: everything a run is told. `resolve()` makes it; the trainer reads it and nothing else.
 
-No field is optional that the trainer needs; no default is decided here. Paths are relative to one of the three mounts, so that the hash of a plan does not change when
-a volume is mounted elsewhere.
+No field is optional that the trainer needs; no default is decided here. Paths are relative to one of the three mounts, so that the hash of a plan does not
+change when a volume is mounted elsewhere.
 """
 
 from __future__ import annotations
@@ -52,112 +52,183 @@ class Mounts(Contract):
     """Where this executor sees the three volumes: absolute folders. Not part of the hash."""
 
     models: str
+    """Folder of the base models."""
     data: str
+    """Folder of the records."""
     output: str
+    """Folder that holds one folder a run."""
 
 
 class ModelPlan(Contract):
+    """The base model."""
+
     path: str
     """Folder relative to `mounts.models`."""
     sha256: str | None = None
+    """Hash that its weights must have; None checks none."""
 
 
 class ColumnsPlan(Contract):
     """Where an `Exam` file keeps what. `options` is one column that holds a list or an object, or one column an option."""
 
     question: str
+    """Column of the question's text."""
     options: tuple[str, ...]
+    """Columns of the options, in the order of their letters."""
     answer: str
+    """Column of the right answer."""
     answer_style: AnswerStyle
+    """How the answer is written."""
     subject: str | None = None
+    """Column of the subject; None where the file has none."""
     id: str | None = None
+    """Column of the record's identifier; None counts by line."""
 
 
 class SourcePlan(Contract):
+    """One file of records."""
+
     name: str
+    """Unique among the sources."""
     path: str
     """File relative to `mounts.data`; `.gz` is decompressed."""
     format: Format
+    """How the file is laid out."""
     language: str
     """BCP 47 language tag."""
     domain: str
+    """What a mixture by Domain counts it under."""
     subject: str | None = None
     """Subject of every record, where the file names none."""
     columns: ColumnsPlan | None = None
+    """Of an `Exam` file; None for the other formats."""
 
 
 class ValidationPlan(Contract):
+    """The records that are never trained on."""
+
     fraction: float
     """Share of the records of `sources` held out, 0 to 0.5; 0 where `sources` is given."""
     stratify_by: tuple[Stratum, ...]
+    """What the held-out share keeps in proportion."""
     sources: tuple[SourcePlan, ...]
+    """Files to validate on; empty where a fraction is held out."""
 
 
 class MixturePlan(Contract):
+    """In what proportion the sources are trained on."""
+
     by: MixBy
+    """What the ratio's names are."""
     ratio: Mapping[str, float]
+    """Parts by name; names every group of the sources and no other."""
     unit: MixUnit
+    """What the ratio counts."""
     fill: MixFill
+    """How the ratio is reached."""
 
 
 class DataPlan(Contract):
+    """The records, and how they become training rows."""
+
     sources: tuple[SourcePlan, ...]
+    """Files to train on."""
     validation: ValidationPlan
+    """What is held out."""
     mixture: MixturePlan | None = None
+    """None trains on every record once an epoch."""
     max_length: int
+    """Length of a packed row in tokens."""
     packing: Packing
+    """How documents share rows."""
     loss_on: LossOn
+    """Which tokens carry loss."""
     overlong: Overlong
+    """What becomes of a record longer than `max_length`."""
     chat_template: ChatTemplate
+    """Which template turns messages into text."""
 
 
 class LoraPlan(Contract):
+    """The low-rank adapter: W = W_frozen + (alpha / rank) A B^T."""
+
     rank: int
+    """Rank of the adapter matrices."""
     alpha: float
+    """Scale of the adapter, divided by the rank."""
     dropout: float
+    """Share of the adapter's inputs dropped in training, 0 to below 1."""
     target_modules: Literal["all-linear"] | tuple[str, ...]
+    """Linear layers that get an adapter: names, or each but the head."""
 
 
 class TuningPlan(Contract):
+    """What is trained, and how the base is kept meanwhile."""
+
     method: Method
+    """QLoRA or LoRA."""
     lora: LoraPlan
+    """The adapter."""
 
 
 class SchedulerPlan(Contract):
+    """The learning rate's course."""
+
     type: Schedule
+    """Course after the warm-up."""
     warmup_steps: int
+    """Optimizer steps of linear rise from 0 to the peak."""
     minimum_ratio: float
     """Floor of the learning rate as a share of its peak."""
 
 
 class OptimizerPlan(Contract):
+    """AdamW."""
+
     beta1: float
+    """Decay of the gradient's mean."""
     beta2: float
+    """Decay of the squared gradient's mean."""
     epsilon: float
+    """Term that keeps the update's denominator from 0."""
     weight_decay: float
+    """Decoupled weight decay."""
     max_grad_norm: float
     """Global norm at which gradients are clipped; 0 turns clipping off."""
 
 
 class TrainingPlan(Contract):
+    """The optimization."""
+
     epochs: int
+    """Passes over the mixed training data."""
     learning_rate: float
+    """Peak learning rate."""
     scheduler: SchedulerPlan
+    """The learning rate's course."""
     optimizer: OptimizerPlan
+    """AdamW's constants."""
     global_batch_tokens: int
     """Slots an optimizer step: rows x max_length, a multiple of max_length."""
     precision: Precision
+    """Compute type of matrix products."""
     micro_batch: Literal["Auto"] | int
     """Rows in one forward pass of one rank."""
     activation_checkpointing: Toggle
+    """Whether activations are computed again instead of kept."""
     seed: int
+    """Seed of everything random."""
 
 
 class ParallelismPlan(Contract):
+    """The gang that trains."""
+
     nodes: int
+    """Machines, or pods, one agent each."""
     gpus_per_node: int
     """0 trains on the CPU, one process a node."""
     sharding: Sharding
+    """How parameters are spread over the ranks."""
 
     @property
     def processes_per_node(self) -> int:
@@ -171,41 +242,67 @@ class ParallelismPlan(Contract):
 
 
 class CheckpointPlan(Contract):
+    """What a run that was stopped continues from."""
+
     every_steps: int
+    """Optimizer steps between checkpoints."""
     keep: int
+    """Complete checkpoints kept, the newest first."""
 
 
 class TaskPlan(Contract):
+    """One examination."""
+
     name: str
+    """Unique among the tasks."""
     path: str
+    """File relative to `mounts.data`; `.gz` is decompressed."""
     format: Format
+    """How the file is laid out; its questions have options."""
     language: str
+    """BCP 47 language tag."""
     subject: str | None = None
+    """Subject of every question, where the file names none."""
     columns: ColumnsPlan | None = None
+    """Of an `Exam` file; None for the other formats."""
     limit: int | None = None
     """Most questions asked, drawn by seed and in proportion to the subjects; None asks all."""
 
 
 class EvaluationPlan(Contract):
+    """What the run is judged by."""
+
     baseline: bool
+    """Whether the untuned base answers the same questions."""
     batch_size: int
     """Questions in one forward pass."""
     tasks: tuple[TaskPlan, ...]
+    """Examinations; without any, the adapter is delivered unjudged."""
 
 
 class RunPlan(Contract):
     """One run, resolved. Immutable; the hash names everything but the mounts."""
 
     version: Literal["v1alpha1"] = "v1alpha1"
+    """Version of the plan's own form."""
     identity: Identity
+    """Whose run it is."""
     mounts: Mounts
+    """Where this executor sees the volumes; no part of the hash."""
     model: ModelPlan
+    """The base model."""
     data: DataPlan
+    """The records, and how they become training rows."""
     tuning: TuningPlan
+    """What is trained."""
     training: TrainingPlan
+    """The optimization."""
     parallelism: ParallelismPlan
+    """The gang that trains."""
     checkpoint: CheckpointPlan
+    """What a run that was stopped continues from."""
     evaluation: EvaluationPlan
+    """What the run is judged by."""
 
     @property
     def sha256(self) -> str:

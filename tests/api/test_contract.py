@@ -7,7 +7,8 @@ import pickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medfinetune_api import errors
+from medfinetune_api import errors, plan, results, spec, spec_data, spec_training, status
+from medfinetune_api.base import Contract
 from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason
 from medfinetune_api.exits import EXITS, Exit, exit_of
@@ -26,6 +27,12 @@ def test_exit_codes_are_unique_and_outside_the_reserved_ranges() -> None:
 @pytest.mark.parametrize("code", [-9, 3, 126, 137, 255])
 def test_a_signal_or_crash_is_an_internal_error(code: int) -> None:
     assert exit_of(code) is Exit.INTERNAL_ERROR
+
+
+def test_every_field_of_the_contract_is_documented() -> None:
+    models = [model for module in (plan, results, status, spec, spec_data, spec_training) for model in vars(module).values() if isinstance(model, type)]
+    fields = [(model.__name__, name, field) for model in models if issubclass(model, Contract) for name, field in model.model_fields.items()]
+    assert [(model, name) for model, name, field in fields if not field.description] == []
 
 
 def test_every_exit_has_its_condition_reason() -> None:

@@ -42,7 +42,7 @@ def test_a_stale_file_is_named_in_one_line(tmp_path: Path, capsys: pytest.Captur
     assert file.read_text() == (CRDS / FILE_NAME).read_text()
     file.write_text(file.read_text().replace("mft", "xyz"))
     assert main(["--check", str(tmp_path)]) == 1
-    assert capsys.readouterr().err == f"{file} is out of date: run `make crds` and commit it\n"
+    assert capsys.readouterr().err == f"{file} is out of date: run `make generate` and commit it\n"
 
 
 def bounded(path: str, node: dict[str, Any]) -> bool:
