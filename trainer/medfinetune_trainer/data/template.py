@@ -27,8 +27,6 @@ from medfinetune_trainer.data.records import Message
 RESPONSE_START, RESPONSE_END, LITERAL_START, LITERAL_END = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
 """Noncharacters, which Unicode reserves for a process's own use (23.7): they are taken out of record text wherever it holds them."""
 
-_MARKS = dict.fromkeys(map(ord, (RESPONSE_START, RESPONSE_END, LITERAL_START, LITERAL_END)))
-
 VARIABLES = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 """Template variables, the same in training and evaluation: Qwen3 answers without reasoning first; Llama 3 gives the date of its own default, not today's."""
 
@@ -174,7 +172,9 @@ def control_tokens(tokenizer: Any, source: str) -> tuple[str, ...]:
 
 def unmarked(text: str) -> str:
     """`text` without marks."""
-    return text.translate(_MARKS)
+    for mark in (RESPONSE_START, RESPONSE_END, LITERAL_START, LITERAL_END):
+        text = text.replace(mark, "")
+    return text
 
 
 def _clean(content: str) -> str:

@@ -7,7 +7,9 @@ after it. The first token never does; nothing predicts it. Only where a record s
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -148,12 +150,11 @@ def _loss_mask(offsets: Sequence[tuple[int, int]], rendered: Rendered, loss_on: 
     """
     if loss_on is LossOn.ALL:
         return [0] + [1] * (len(offsets) - 1)
-    mask, responses = [0] * len(offsets), iter(rendered.responses)
-    first, last = next(responses, (0, 0))
-    before = 0
-    for index, (start, end) in enumerate(offsets):
-        while min(start, before) >= last and (following := next(responses, None)):
-            first, last = following
-        mask[index] = int(index > 0 and end > first and min(start, before) < last)
-        before = end
+    mask = [0] * len(offsets)
+    for first, last in rendered.responses:
+        index = bisect_right(offsets, first, key=itemgetter(1))
+        while index < len(offsets) and min(offsets[index][0], offsets[index - 1][1]) < last:
+            mask[index] = 1
+            index += 1
+    mask[:1] = [0]
     return mask

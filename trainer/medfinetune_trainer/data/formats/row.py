@@ -55,8 +55,10 @@ class Row:
             raise self.refuse(found=f"{what} that is no text ({kind_of(value)})", expected="text", remedy="Correct the row.")
         if not value.strip():
             raise self.refuse(found=f"an empty {what}", expected="text", remedy="Complete the row or remove it.")
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise self.refuse(found=f"half a surrogate pair in {what}", expected="Unicode text", remedy="Write the character whole, or remove it.")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise self.refuse(found=f"half a surrogate pair in {what}", expected="Unicode text", remedy="Write the character whole, or remove it.") from None
         return value
 
     def identifier(self, name: str | None = None) -> str:
