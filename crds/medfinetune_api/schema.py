@@ -78,7 +78,7 @@ def _root() -> Schema:
     parts = {
         "apiVersion": {"type": "string", "description": manifest["properties"]["apiVersion"]["description"]},
         "kind": {"type": "string", "description": manifest["properties"]["kind"]["description"]},
-        "metadata": {"type": "object"},
+        "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},  # declared, or no rule's fieldPath may name it
         "spec": {**structural(FineTuneSpec.model_json_schema()), "description": manifest["properties"]["spec"]["description"]},
         "status": structural(FineTuneStatus.model_json_schema()),
     }

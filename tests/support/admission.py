@@ -42,6 +42,8 @@ def _defaulted(schema: dict[str, Any], value: Any) -> Any:
 def _unknown(schema: dict[str, Any], value: Any, place: str) -> Iterator[str]:
     if isinstance(value, dict) and "properties" in schema:
         for name, part in value.items():
+            if f"{place}.{name}" == ".metadata":
+                continue  # the API server's own type; the schema names only what a rule reads
             if name in schema["properties"]:
                 yield from _unknown(schema["properties"][name], part, f"{place}.{name}")
             else:
