@@ -19,11 +19,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-SECONDS = 120.0
-"""Time bound of a whole gang."""
+SECONDS = 300.0
+"""Time bound of a whole gang: far above what it takes, so that only a deadlock reaches it."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["torch", "torch.distributed.fsdp", "torch.distributed.tensor", "transformers", "peft", "bitsandbytes", "support.models"])
+_context.set_forkserver_preload(
+    ["torch", "torch.distributed.fsdp", "torch.distributed.tensor", "transformers", "peft", "bitsandbytes", "medfinetune_trainer.stages.train_loop"]
+)
 
 
 def gang(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:

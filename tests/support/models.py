@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+import transformers
 from medfinetune_api.choices import Method, Sharding
 from medfinetune_api.plan import LoraPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
-from medfinetune_trainer.model.adapter import base_digest
+from medfinetune_trainer.model.adapter import base_digest, load_adapter_weights, save_adapter
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.lora import add_adapter
-from medfinetune_trainer.model.loss import packed_loss
+from medfinetune_trainer.model.loss import loss_logits, packed_loss
 from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, gathered, gradient_sync, shard, trainable, unwrapped
 from peft import PeftModel
 from tiny_base import Kind, build
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 CPU = torch.device("cpu")
 TEXTS = ("The heart pumps blood through the body.", "심장은 온몸으로 피를 보낸다.") * 8
@@ -118,3 +120,43 @@ def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = t
 def relative(found: Tensor, expected: Tensor) -> float:
     """L2 norm of the difference over that of `expected`."""
     return float((found - expected).norm() / expected.norm().clamp_min(1e-12))
+
+
+def held(_: int, base: Path, sharding: Sharding) -> tuple[int, int]:
+    """Bytes of trained and of frozen parameters that this rank holds."""
+    sizes = [0, 0]
+    for parameter in shard(adapted(base), sharding, torch.float32, CPU).parameters():
+        local = parameter.to_local() if isinstance(parameter, DTensor) else parameter
+        sizes[not parameter.requires_grad] += local.numel() * local.element_size()
+    return sizes[0], sizes[1]
+
+
+def train_and_save(_: int, base: Path, folder: Path, sharding: Sharding, method: Method) -> Tensor:
+    """Two optimizer steps, then save; returns the logits of two documents at every position."""
+    module = shard(adapted(base, method), sharding, torch.float32, CPU).train()
+    optimizer = torch.optim.AdamW(trainable(module), lr=1e-2)
+    for seed in range(2):
+        packed_loss(module, batch((5, 20), seed), groups=2).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    save_adapter(module, folder, "models/tiny")
+    packed = batch((20, 9))
+    with torch.no_grad():
+        return loss_logits(module.eval(), replace(packed, loss_positions=torch.arange(packed.tokens)))
+
+
+def read_by_peft(_: int, base: Path, folder: Path, method: Method) -> Tensor:
+    """The same logits from transformers and PEFT alone, one document at a time."""
+    quantization = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True)
+    kind = getattr(transformers, architecture_of(base).class_name)
+    model = kind.from_pretrained(base, quantization_config=quantization if method is Method.QLORA else None, dtype=torch.float32)
+    model = PeftModel.from_pretrained(model, folder).train()  # in eval mode bitsandbytes may repack the base and compute in bf16
+    with torch.no_grad():
+        return torch.cat([model(input_ids=torch.tensor([document.input_ids])).logits[0] for document in documents((20, 9))])
+
+
+def write_and_read_back(_: int, base: Path, saved: Path, folder: Path, sharding: Sharding) -> None:
+    """Load a saved adapter into a fresh sharded model, and save it again."""
+    module = shard(adapted(base), sharding, torch.float32, CPU)
+    load_adapter_weights(module, saved)
+    save_adapter(module, folder, "models/tiny")

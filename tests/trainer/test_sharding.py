@@ -11,7 +11,7 @@ from medfinetune_api.choices import Sharding
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, shard, trainable
 from support.gang import gang
-from support.models import CPU, Window, adapted, batch, relative, run_window, tiny
+from support.models import CPU, Window, adapted, batch, held, relative, run_window, tiny
 
 SHARDINGS = (Sharding.ADAPTERS_ONLY, Sharding.FULL, Sharding.NONE)
 
@@ -62,6 +62,14 @@ def test_sixteen_bit_products_keep_fp32_gradients_near_those_of_fp32(base: Path,
         assert found.loss == pytest.approx(expected.loss, rel=2e-3)
         assert {gradient.dtype for gradient in found.gradients.values()} == {torch.float32}
         assert relative(flat(found), flat(expected)) < 0.15
+
+
+def test_each_strategy_shards_what_its_name_says(base: Path) -> None:
+    (trained, frozen), *_ = gang(1, held, base, Sharding.NONE)
+    assert gang(2, held, base, Sharding.NONE) == [(trained, frozen)] * 2
+    assert gang(2, held, base, Sharding.ADAPTERS_ONLY) == [(trained / 2, frozen)] * 2
+    assert [size for size, _ in gang(2, held, base, Sharding.FULL)] == [trained / 2] * 2
+    assert sum(size for _, size in gang(2, held, base, Sharding.FULL)) == frozen
 
 
 def test_checkpointed_activations_draw_the_same_dropout(base: Path) -> None:

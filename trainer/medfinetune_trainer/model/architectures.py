@@ -104,10 +104,10 @@ def _read_config(path: Path) -> Mapping[str, Any]:
 
 
 def _listed(folder: Path, config: Mapping[str, Any]) -> Architecture:
-    named = config.get("architectures") or []
+    named = config.get("architectures")
     known = ARCHITECTURES.get(config["model_type"])
-    if known is None or list(named) != [known.class_name]:
-        found = ", ".join(str(name) for name in named) or "no architecture"
+    if known is None or named != [known.class_name]:
+        found = ", ".join(map(str, named)) if isinstance(named, list) and named else "no architecture"
         raise InvalidModel(
             f"{folder}/config.json",
             found=f"{found} (model_type {config['model_type']})",
@@ -118,7 +118,8 @@ def _listed(folder: Path, config: Mapping[str, Any]) -> Architecture:
 
 
 def _refuse_unsupported(folder: Path, config: Mapping[str, Any], architecture: Architecture) -> None:
-    text = config.get(architecture.text_config, {}) if architecture.text_config else config
+    text = config.get(architecture.text_config) if architecture.text_config else config
+    text = text if isinstance(text, dict) else {}
     refused = {
         "auto_map": (config, "no remote code", "Use the model's safetensors without its Python files, as a transformers architecture."),
         "quantization_config": (config, "weights in 16 or 32 bits", "Use the unquantised model: QLoRA quantises it to NF4 itself."),

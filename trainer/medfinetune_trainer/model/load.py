@@ -16,7 +16,7 @@ import transformers
 from medfinetune_api.choices import Method
 from medfinetune_api.errors import InvalidModel
 from safetensors import SafetensorError
-from transformers import BitsAndBytesConfig, PreTrainedModel
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
 
 from medfinetune_trainer.model.architectures import Architecture
 
@@ -32,7 +32,7 @@ def load_base(folder: Path, architecture: Architecture, method: Method, compute_
         device: where the weights go as they are read.
 
     Raises:
-        InvalidModel: a weight is missing, unknown or of another shape, or a file is damaged.
+        InvalidModel: a weight is missing, unknown or of another shape, a file is damaged, or config.json holds values that transformers refuses.
     """
     model, report = _read(folder, architecture, _quantization(architecture, compute_dtype) if method is Method.QLORA else None, compute_dtype, device)
     _refuse_partial(folder, report)
@@ -58,9 +58,11 @@ def _read(
     folder: Path, architecture: Architecture, quantization: BitsAndBytesConfig | None, dtype: torch.dtype, device: torch.device
 ) -> tuple[PreTrainedModel, Mapping[str, Any]]:
     kind = getattr(transformers, architecture.class_name)
+    config = _config(folder)
     try:
         loaded: tuple[PreTrainedModel, Mapping[str, Any]] = kind.from_pretrained(
             folder,
+            config=config,
             dtype=dtype,
             quantization_config=quantization,
             device_map={"": device},
@@ -79,6 +81,18 @@ def _read(
             remedy="Copy the model again and compare its hashes with the publisher's.",
         ) from error
     return loaded
+
+
+def _config(folder: Path) -> PreTrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # each config class validates with errors of its own
+        raise InvalidModel(
+            f"{folder}/config.json",
+            found=f"values that transformers refuses ({type(error).__name__})",
+            expected="the config that was published with the weights",
+            remedy="Copy config.json again.",
+        ) from error
 
 
 def _refuse_partial(folder: Path, report: Mapping[str, Any]) -> None:

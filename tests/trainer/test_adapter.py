@@ -1,0 +1,50 @@
+"""The adapter leaves in plain PEFT layout: read in a fresh process by PEFT alone, it gives the trained logits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from medfinetune_api.choices import Method, Sharding
+from safetensors.torch import load_file
+from support.gang import gang
+from support.models import read_by_peft, tiny, train_and_save, write_and_read_back
+
+
+@pytest.mark.parametrize("method", [Method.QLORA, Method.LORA])
+@pytest.mark.parametrize("kind", ["gemma3", "gemma3-multimodal", "qwen2"])
+def test_peft_alone_gives_the_trained_logits_in_a_fresh_process(tmp_path: Path, kind: Any, method: Method) -> None:
+    base, adapter = tiny(tmp_path / "base", kind, sliding_window=8), tmp_path / "adapter"
+    trained = gang(2, train_and_save, base, adapter, Sharding.ADAPTERS_ONLY, method)
+    (read,) = gang(1, read_by_peft, base, adapter, method)
+    assert torch.equal(trained[0], trained[1])
+    torch.testing.assert_close(read, trained[0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_layout_is_pefts_and_names_no_machine(tmp_path: Path) -> None:
+    base = tiny(tmp_path / "base", "gemma3-multimodal")
+    adapters = {sharding: tmp_path / sharding.value for sharding in (Sharding.ADAPTERS_ONLY, Sharding.FULL, Sharding.NONE)}
+    for sharding, adapter in adapters.items():
+        gang(2, train_and_save, base, adapter, sharding, Method.QLORA)
+    folder = adapters[Sharding.FULL]
+    assert sorted(file.name for file in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    config = json.loads((folder / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "models/tiny"
+    assert config["target_modules"] == sorted(config["target_modules"])
+    assert str(tmp_path) not in json.dumps(config)
+    assert len({(adapter / "adapter_config.json").read_bytes() for adapter in adapters.values()}) == 1
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert len(weights) == 28
+    assert all(name.startswith("base_model.model.model.language_model.layers.") for name in weights)
+    assert not any("vision" in name or "projector" in name or "lm_head" in name for name in weights)
+
+
+@pytest.mark.parametrize("sharding", [Sharding.ADAPTERS_ONLY, Sharding.FULL, Sharding.NONE])
+def test_saved_weights_load_into_any_sharding(tmp_path: Path, sharding: Sharding) -> None:
+    base, first, second = tiny(tmp_path / "base", "gemma3"), tmp_path / "first", tmp_path / "second"
+    gang(3, train_and_save, base, first, Sharding.FULL, Method.QLORA)
+    gang(2, write_and_read_back, base, first, second, sharding)
+    assert (first / "adapter_model.safetensors").read_bytes() == (second / "adapter_model.safetensors").read_bytes()

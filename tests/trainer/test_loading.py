@@ -1,0 +1,125 @@
+"""A base is loaded whole, in the storage that sharding needs, or refused; and evaluation never repacks it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import bitsandbytes as bnb
+import pytest
+import torch
+from medfinetune_api.choices import Method
+from medfinetune_api.errors import InvalidModel
+from medfinetune_trainer.model.adapter import base_digest
+from medfinetune_trainer.model.architectures import architecture_of
+from medfinetune_trainer.model.load import load_base
+from medfinetune_trainer.model.loss import packed_loss
+from safetensors.torch import load_file, save_file
+from support.models import CPU, adapted, batch, tiny
+from torch import Tensor
+
+Change = Callable[[dict[str, Tensor]], object]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny(tmp_path_factory.mktemp("multimodal"), "gemma3-multimodal")
+
+
+def changed(base: Path, folder: Path, change: Change) -> Path:
+    shutil.copytree(base, folder)
+    weights = load_file(base / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_only_the_language_model_is_quantised_to_nf4_in_uint8(base: Path, dtype: torch.dtype) -> None:
+    model = load_base(base, architecture_of(base), Method.QLORA, dtype, CPU)
+    quantised = {name: module for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
+    assert len(quantised) == 14
+    assert all(name.startswith("model.language_model.layers.") for name in quantised)
+    for module in quantised.values():
+        state = module.quant_state
+        assert (module.weight.dtype, state.quant_type, state.nested, module.compute_dtype) == (torch.uint8, "nf4", True, dtype)
+    others = {parameter.dtype for name, parameter in model.named_parameters() if not any(name.startswith(f"{each}.") for each in quantised)}
+    assert others == {dtype}
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert not model.config.text_config.use_cache
+
+
+def test_lora_keeps_the_base_unquantised(base: Path) -> None:
+    model = load_base(base, architecture_of(base), Method.LORA, torch.bfloat16, CPU)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("method", [Method.QLORA, Method.LORA])
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda weights: weights.pop(next(name for name in weights if "layers.1.mlp.up_proj" in name)), "1 weights missing.*up_proj"),
+        (lambda weights: weights.pop(next(name for name in weights if name.endswith("norm.weight") and "layers" not in name)), "1 weights missing"),
+        (lambda weights: weights.update({name: torch.zeros(3, 3) for name in weights if "layers.0.self_attn.k_proj" in name}), "of another shape.*k_proj"),
+        (lambda weights: weights.update({"model.language_model.layers.7.mlp.up_proj.weight": torch.zeros(3, 3)}), "unknown to the architecture.*layers.7"),
+        (lambda weights: [weights.pop(name) for name in list(weights) if "vision" in name], "weights missing.*vision"),
+    ],
+)
+def test_a_load_that_would_leave_weights_at_random_is_refused(base: Path, tmp_path: Path, change: Change, problem: str, method: Method) -> None:
+    folder = changed(base, tmp_path / "changed", change)
+    with pytest.raises(InvalidModel, match=problem):
+        load_base(folder, architecture_of(folder), method, torch.float32, CPU)
+
+
+def test_weights_of_another_layout_are_refused(base: Path, tmp_path: Path) -> None:
+    """A multimodal checkpoint under a text config: transformers would initialise every weight at random."""
+    folder = tiny(tmp_path / "text", "gemma3")
+    shutil.copy(base / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(InvalidModel, match="weights missing"):
+        load_base(folder, architecture_of(folder), Method.QLORA, torch.float32, CPU)
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda _: b"", lambda data: b"\xff" * 64 + data])
+def test_damaged_weights_are_refused(base: Path, tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    folder = shutil.copytree(base, tmp_path / "damaged")
+    file = folder / "model.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(InvalidModel, match="cannot be read"):
+        load_base(folder, architecture_of(folder), Method.QLORA, torch.float32, CPU)
+
+
+def test_a_missing_shard_is_refused(base: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(base, tmp_path / "sharded")
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text('{"metadata": {}, "weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors"}}')
+    with pytest.raises(InvalidModel, match="cannot be read"):
+        load_base(folder, architecture_of(folder), Method.QLORA, torch.float32, CPU)
+
+
+@pytest.mark.parametrize("change", [{"hidden_size": "many"}, {"num_hidden_layers": None}, {"layer_types": ["none"]}])
+def test_a_config_that_transformers_refuses_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    folder = tiny(tmp_path / "base", "gemma3")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(InvalidModel, match="transformers refuses"):
+        load_base(folder, architecture_of(folder), Method.QLORA, torch.float32, CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_evaluation_in_the_middle_leaves_the_base_and_the_gradients(base: Path, dtype: torch.dtype) -> None:
+    """bitsandbytes repacks a 4-bit weight in its first forward in eval mode where the processor has AVX512-BF16."""
+    model = adapted(base, dtype=dtype).train()
+    before, packed = base_digest(model), batch((5, 9))
+
+    def gradients() -> list[Tensor]:
+        losses = packed_loss(model, packed, 2).loss
+        return list(torch.autograd.grad(losses, [parameter for parameter in model.parameters() if parameter.requires_grad]))
+
+    expected = gradients()
+    with torch.no_grad():
+        packed_loss(model.eval(), packed, 2)
+    model.train()
+    assert all(torch.equal(*pair) for pair in zip(gradients(), expected, strict=True))
+    assert base_digest(model) == before
