@@ -38,10 +38,12 @@ from medfinetune_trainer.artifacts.history import read
 from medfinetune_trainer.data.epochs import VALIDATION, epoch_name, write_index
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.window import windows
+from medfinetune_trainer.stages.train_loop import train
+from support.gang import gang
 from support.models import VOCABULARY, tiny
 
 LANGUAGES = ("en", "ko")
-SECONDS = 90.0
+SECONDS = 240.0
 """Time bound of one wait."""
 
 Documents = Sequence[tuple[Sequence[int], Sequence[int], str]]
@@ -109,7 +111,12 @@ def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sh
         plan_sha256=plan.sha256,
         sources=(),
         packing=PackingReport(
-            efficiency=0.9, efficiency_unpacked=0.3, rows=rows[0], rows_unpacked=len(train), steps_per_epoch=steps // len(rows), steps_per_epoch_unpacked=len(train)
+            efficiency=0.9,
+            efficiency_unpacked=0.3,
+            rows=rows[0],
+            rows_unpacked=len(train),
+            steps_per_epoch=steps // len(rows),
+            steps_per_epoch_unpacked=len(train),
         ),
         chosen=Chosen(sharding=sharding, micro_batch=micro_batch, activation_checkpointing=False),
         train_documents=len(train),
@@ -122,19 +129,23 @@ def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sh
     return prepared
 
 
-def small_run(root: Path, sharding: Sharding = Sharding.ADAPTERS_ONLY, **changes: Any) -> RunPlan:
-    """A prepared run of 2 epochs of some 8 rows, 3 rows a step, so that windows end short and ranks run out of rows."""
+def small_run(root: Path, sharding: Sharding = Sharding.ADAPTERS_ONLY, documents: int = 24, **changes: Any) -> RunPlan:
+    """A prepared run of 2 epochs, 3 rows a step, so that ranks run out of rows; with 24 documents that is 7 rows and 3 steps an epoch, the last of one row."""
     plan = plan_for(root, tiny(root.parent / "base", "llama"), **changes)
-    prepare(plan, random_documents(24), random_documents(6, seed=1), sharding)
+    prepare(plan, random_documents(documents), random_documents(6, seed=1), sharding)
     return plan
 
 
 def train_here(plan: RunPlan, folder: Path) -> Mapping[str, float]:
     """Train as a gang of one in this process; `folder` stands for the agent's."""
-    from medfinetune_trainer.stages.train_loop import train
-
     folder.mkdir(exist_ok=True)
     return train(plan, _prepared(plan), Ranks.here(), torch.device("cpu"), folder)
+
+
+def train_gang(plan: RunPlan, world_size: int, folder: Path) -> Mapping[str, float]:
+    """Train as `world_size` forked ranks over gloo; rank 0's numbers."""
+    numbers: Mapping[str, float] = gang(world_size, train_rank, plan.to_json(), str(folder))[0]
+    return numbers
 
 
 def train_rank(rank: int, plan_json: str, folder: str) -> Mapping[str, float]:
@@ -167,6 +178,14 @@ class Agent:
         out, _ = self.process.communicate(timeout=SECONDS)
         return self.process.returncode, json.loads(out.splitlines()[-1])
 
+    def until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until `condition()` is true; AssertionError with the log where that never comes, or the agent ends first."""
+        deadline = time.monotonic() + SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {SECONDS} s for {what}: {self.log.read_text()}"
+            assert self.process.poll() is None, f"ended before {what}: {self.log.read_text()}"
+            time.sleep(0.02)
+
 
 def agents(plan: RunPlan, nodes: int, logs: Path, started: int | None = None, **environment: str) -> list[Agent]:
     """Start the train stage on `nodes` nodes of one worker each (only the first `started` of them), as an executor does."""
@@ -187,15 +206,6 @@ def free_ports(count: int) -> list[int]:
     for probe in probes:
         probe.close()
     return ports
-
-
-def until(condition: Callable[[], Any], what: str) -> Any:
-    """Wait until `condition()` is true and return it; AssertionError naming `what` where it never is."""
-    deadline = time.monotonic() + SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {SECONDS} s for {what}"
-        time.sleep(0.02)
-    return value
 
 
 def _agent(plan: Path, log: Path, metrics_port: int, environment: Mapping[str, str]) -> Agent:

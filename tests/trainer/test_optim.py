@@ -1,0 +1,151 @@
+"""Windows share rows exactly once, the schedule equals its formula, FP16's scale backs off and grows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from medfinetune_api.choices import Schedule
+from medfinetune_api.errors import Diverged
+from medfinetune_api.plan import OptimizerPlan, SchedulerPlan
+from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
+from medfinetune_trainer.optim import loss_scale
+from medfinetune_trainer.optim.adamw import adamw
+from medfinetune_trainer.optim.loss_scale import LossScale
+from medfinetune_trainer.optim.parts import Parts
+from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.optim.schedule import learning_rate
+from medfinetune_trainer.optim.step import Stepper, micro_batch_seed
+from medfinetune_trainer.optim.window import Window, micro_batches, windows
+from torch import Tensor, nn
+from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+SIZES = st.integers(1, 40)
+
+
+@given(start=st.integers(0, 100), rows=SIZES, size=st.integers(1, 9), world_size=st.integers(1, 9))
+def test_every_row_runs_exactly_once_and_every_rank_runs_equally_often(start: int, rows: int, size: int, world_size: int) -> None:
+    window = range(start, start + rows)
+    by_rank = [micro_batches(window, size, rank, world_size) for rank in range(world_size)]
+    counted = sorted((each for passes in by_rank for each in passes if each.counts), key=lambda each: each.number)
+    assert [row for each in counted for row in each.rows] == list(window)
+    assert len({len(passes) for passes in by_rank}) == 1
+    assert all(1 <= len(each.rows) <= size and set(each.rows) <= set(window) for passes in by_rank for each in passes)
+
+
+@given(rows=SIZES, size=st.integers(1, 9), world_size=st.integers(1, 9))
+def test_micro_batches_are_the_same_whatever_the_world_size(rows: int, size: int, world_size: int) -> None:
+    alone = micro_batches(range(rows), size, 0, 1)
+    shared = [each for rank in range(world_size) for each in micro_batches(range(rows), size, rank, world_size) if each.counts]
+    assert sorted(shared, key=lambda each: each.number) == alone
+
+
+@given(epochs=st.lists(SIZES, min_size=1, max_size=4), rows_per_step=st.integers(1, 15), done=st.integers(0, 30))
+def test_windows_cover_each_epoch_in_order_and_continue_where_they_were_left(epochs: list[int], rows_per_step: int, done: int) -> None:
+    every = list(windows(epochs, rows_per_step))
+    assert len(every) == sum(math.ceil(rows / rows_per_step) for rows in epochs)
+    for epoch, rows in enumerate(epochs):
+        assert [row for window in every if window.epoch == epoch for row in window.rows] == list(range(rows))
+    assert sum(window.ends_epoch for window in every) == len(epochs)
+    assert list(windows(epochs, rows_per_step, done)) == every[done:]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "oracle"),
+    [
+        (Schedule.COSINE, lambda optimizer: get_cosine_schedule_with_warmup(optimizer, 4, 20)),
+        (Schedule.LINEAR, lambda optimizer: get_linear_schedule_with_warmup(optimizer, 4, 20)),
+        (Schedule.CONSTANT, lambda optimizer: get_constant_schedule_with_warmup(optimizer, 4)),
+    ],
+)
+def test_schedules_equal_transformers_after_warm_up(schedule: Schedule, oracle: object) -> None:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2e-4)
+    expected = []
+    scheduler = oracle(optimizer)  # type: ignore[operator]  # a lambda of the parameters above
+    for _ in range(20):
+        expected.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    plan = SchedulerPlan(type=schedule, warmup_steps=4, minimum_ratio=0.0)
+    assert [learning_rate(2e-4, plan, step, 20) for step in range(5, 21)] == pytest.approx(expected[4:], rel=1e-12)
+
+
+def test_schedule_at_exact_points() -> None:
+    plan = SchedulerPlan(type=Schedule.COSINE, warmup_steps=10, minimum_ratio=0.1)
+    rates = {step: learning_rate(1.0, plan, step, 110) for step in (1, 5, 10, 11, 61, 111)}
+    assert rates == pytest.approx({1: 0.1, 5: 0.5, 10: 1.0, 11: 1.0, 61: 0.55, 111: 0.1})
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 10_000), st.integers(0, 100)), unique=True, min_size=2, max_size=20))
+def test_no_two_micro_batches_share_a_random_state(keys: list[tuple[int, int, int]]) -> None:
+    seeds = [micro_batch_seed(*key) for key in keys]
+    assert len(set(seeds)) == len(keys)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_loss_scale_grows_after_clean_steps_and_stays_one_where_it_is_not_dynamic() -> None:
+    scale, fixed = LossScale.fresh(dynamic=True), LossScale.fresh(dynamic=False)
+    for _ in range(loss_scale.GROWTH_STEPS):
+        scale.stepped()
+        fixed.stepped()
+    assert (scale.scale, scale.clean_steps) == (2 * loss_scale.INITIAL, 0)
+    assert fixed.scale == 1.0
+
+
+def test_an_fp16_overflow_skips_the_step_and_halves_the_scale() -> None:
+    weight = nn.Parameter(torch.tensor([[1.0]]))
+    stepper = _stepper(weight, factor=1e34, scale=LossScale.fresh(dynamic=True))
+    figures = stepper.step(Window(1, 0, range(1), ends_epoch=True), _OneRow())
+    assert figures.gradient_norm is None
+    assert weight.item() == 1.0
+    assert stepper.scale.scale == loss_scale.INITIAL / 2
+    for step in range(2, 20):
+        norm = stepper.step(Window(step, 0, range(1), ends_epoch=True), _OneRow()).gradient_norm
+    assert norm == pytest.approx(1e34, rel=1e-5)
+    assert weight.item() < 1.0
+
+
+@pytest.mark.parametrize(("factor", "found"), [(math.nan, "a loss of nan in rows 0 of epoch 3"), (math.inf, "a loss of inf in rows 0 of epoch 3")])
+def test_a_loss_that_is_not_finite_names_step_and_rows_and_changes_nothing(factor: float, found: str) -> None:
+    weight = nn.Parameter(torch.tensor([[1.0]]))
+    with pytest.raises(Diverged) as refusal:
+        _stepper(weight, factor, LossScale.fresh(dynamic=False)).step(Window(7, 2, range(1), ends_epoch=True), _OneRow())
+    assert (refusal.value.where, refusal.value.found) == ("step 7", found)
+    assert weight.item() == 1.0
+
+
+class _Sums:
+    """The loss `factor * weight`, of one token."""
+
+    def __init__(self, weight: Tensor, factor: float) -> None:
+        self.loss = weight.sum() * factor
+        self.group_loss, self.group_correct, self.group_tokens = (
+            self.loss.detach().reshape(1),
+            torch.zeros(1, dtype=torch.int64),
+            torch.ones(1, dtype=torch.int64),
+        )
+
+
+class _OneRow:
+    def __len__(self) -> int:
+        return 1
+
+    def batch(self, rows: range) -> PackedBatch:
+        return collate([PackedDocument([1, 2], [0, 1], 0) for _ in rows])
+
+
+def _stepper(weight: nn.Parameter, factor: float, scale: LossScale) -> Stepper:
+    module = nn.Module()
+    module.register_parameter("weight", weight)
+    plan = OptimizerPlan(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, max_grad_norm=1.0)
+    parts = Parts(
+        module,
+        torch.device("cpu"),
+        loss=lambda _module, _batch: _Sums(weight, factor),
+        gradient_sync=lambda _module, _enabled: None,
+        clip_grad_norm=lambda each, norm: float(nn.utils.clip_grad_norm_(each.parameters(), norm)),
+    )
+    return Stepper(parts, adamw([weight], plan, 0.1), scale, Ranks(0, 1), micro_batch=1, max_grad_norm=1.0, seed=0)

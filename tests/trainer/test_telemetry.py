@@ -1,0 +1,113 @@
+"""What a node serves, and what metrics.jsonl keeps."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from pathlib import Path
+from threading import Event
+
+import pytest
+import torch
+from medfinetune_trainer.artifacts.history import History, read
+from medfinetune_trainer.telemetry.memory import Memory, MemorySampler
+from medfinetune_trainer.telemetry.server import PORT, serving
+from medfinetune_trainer.telemetry.snapshot import STEP_SECONDS, Snapshot
+from prometheus_client.parser import text_string_to_metric_families
+
+
+def snapshot(rank: int, **figures: object) -> Snapshot:
+    return Snapshot(rank, world_size=2, steps_planned=10, packing_efficiency=0.98, **figures)  # type: ignore[arg-type]  # names of the dataclass
+
+
+def scraped(port: int) -> dict[tuple[str, str], float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {(sample.name, ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))): sample.value for sample in samples}
+
+
+def status_of(port: int) -> dict[str, object]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=10) as answer:
+        found: dict[str, object] = json.load(answer)
+    return found
+
+
+def test_nothing_is_served_before_it_was_measured(tmp_path: Path) -> None:
+    with serving(tmp_path, "train") as port:
+        assert scraped(port) == {}
+        assert status_of(port) == {"stage": "train"}
+        snapshot(0).write(tmp_path)
+        names = {name for name, _ in scraped(port)}
+    assert "medfinetune_loss" not in names
+    assert not any("vram" in name for name in names)
+
+
+def test_gang_figures_come_from_rank_0_and_memory_from_every_rank(tmp_path: Path) -> None:
+    first = snapshot(0, step=4, tokens=1000, loss=0.5, memory={"rss": 7, "rss_peak": 9, "vram_peak": 50})
+    for seconds in (0.07, 3.0, 1000.0):
+        first.observe(seconds)
+    first.write(tmp_path)
+    snapshot(1, step=4, tokens=1000, loss=0.5, memory={"rss": 8, "rss_peak": 8, "vram_peak": 60}).write(tmp_path)
+    with serving(tmp_path, "train") as port:
+        found, status = scraped(port), status_of(port)
+    assert found["medfinetune_loss", ""] == 0.5
+    assert found["medfinetune_tokens_total", ""] == 1000
+    assert found["medfinetune_progress_ratio", ""] == 0.4
+    assert [found["medfinetune_vram_peak_bytes", f"rank={rank}"] for rank in (0, 1)] == [50, 60]
+    assert found["medfinetune_step_seconds_count", "rank=0"] == 3
+    assert found["medfinetune_step_seconds_bucket", "le=5.0,rank=0"] == 2
+    assert (status["step"], status["stepsPlanned"], status["peakVramBytes"], status["peakRssBytes"]) == (4, 10, 60, 9)
+
+
+def test_a_node_without_rank_0_serves_no_gang_figure(tmp_path: Path) -> None:
+    snapshot(1, step=4, loss=0.5).write(tmp_path)
+    with serving(tmp_path, "train") as port:
+        assert {name for name, _ in scraped(port)} <= {f"medfinetune_step_seconds_{part}" for part in ("bucket", "count", "sum")}
+        assert status_of(port)["loss"] == 0.5
+
+
+def test_a_taken_port_does_not_stop_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(tmp_path, "train") as taken:
+        monkeypatch.setenv(PORT, str(taken))
+        with serving(tmp_path, "train") as port:
+            assert port != taken
+            assert status_of(port) == {"stage": "train"}
+
+
+def test_the_histogram_has_every_bound(tmp_path: Path) -> None:
+    only = snapshot(0)
+    for bound in STEP_SECONDS:
+        only.observe(bound)
+    assert [count for _, count in only.buckets()] == [*range(1, len(STEP_SECONDS) + 1), len(STEP_SECONDS)]
+
+
+def test_memory_is_sampled_at_once_and_again_without_vram_on_a_cpu() -> None:
+    samples: list[dict[str, int]] = []
+    twice = Event()
+
+    def record(sample: object) -> None:
+        samples.append(dict(sample))  # type: ignore[call-overload]  # a Mapping
+        if len(samples) == 2:
+            twice.set()
+
+    with MemorySampler(Memory(torch.device("cpu")), record, seconds=0.01):
+        assert twice.wait(30)
+    assert set(samples[0]) == {"rss", "rss_peak"}
+    assert samples[0]["rss_peak"] >= samples[0]["rss"] > 0
+
+
+def test_a_continued_history_tells_one_story(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    history = History(path, 0)
+    for step in (1, 2, 3):
+        history.write("step", step=step, loss=1.0 / step, gradient_norm=None)
+    history.write("memory", rss=5)
+    history.close()
+    with path.open("a") as file:
+        file.write('{"kind": "step", "st')
+    History(path, 2).close()
+    lines = list(read(path))
+    assert [line.get("step") for line in lines] == [1, 2, None]
+    assert "gradient_norm" not in lines[0]
+    assert path.read_text().endswith("}\n")
