@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from medfinetune_api.choices import Format
 from medfinetune_api.errors import InvalidData, InvalidModel, Refusal
 from medfinetune_trainer.data.formats import load_source
-from medfinetune_trainer.data.reading import DataFile, csv_rows, json_entries, json_lines
+from medfinetune_trainer.data.formats.entries import json_entries
+from medfinetune_trainer.data.reading import DataFile, csv_rows, json_lines
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.data.volume import inside
 from support.records import KORMEDMCQA_HEADER, MEDQA_ROW, read, source

@@ -11,7 +11,6 @@ import errno
 import gzip
 import json
 import os
-import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +24,6 @@ MAX_RECORD_BYTES = 16 * 2**20
 """Longest line or entry: beyond it a file is not what it is said to be, and would not fit memory."""
 
 _ACCESS_ERRNOS = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOENT}
-_BLANK = re.compile(r"\s*")
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -46,6 +44,10 @@ class DataFile:
     def refuse(self, line: int | None, *, found: str, expected: str, remedy: str) -> InvalidData:
         """The refusal to raise for this file, or for one line of it (counted from 1)."""
         return InvalidData(self.name if line is None else f"{self.name}:{line}", found=found, expected=expected, remedy=remedy)
+
+    def no_records(self) -> InvalidData:
+        """The refusal to raise for a file that holds nothing."""
+        return self.refuse(None, found="no records", expected="at least one", remedy="Point the manifest at a file with data, or remove this source.")
 
 
 def text_lines(file: DataFile) -> Iterator[tuple[int, str]]:
@@ -73,7 +75,7 @@ def json_lines(file: DataFile) -> Iterator[tuple[int, dict[str, Any]]]:
         empty = False
         yield number, json_object(file, number, line)
     if empty:
-        raise _no_records(file)
+        raise file.no_records()
 
 
 def json_object(file: DataFile, number: int, text: str) -> dict[str, Any]:
@@ -122,7 +124,7 @@ def csv_rows(file: DataFile) -> Iterator[tuple[int, dict[str, str]]]:
         empty = False
         yield number, dict(zip(header, fields, strict=True))
     if empty:
-        raise _no_records(file)
+        raise file.no_records()
 
 
 def _csv_records(file: DataFile) -> Iterator[tuple[int, list[str]]]:
@@ -141,80 +143,6 @@ def _csv_records(file: DataFile) -> Iterator[tuple[int, list[str]]]:
             yield start, fields
 
 
-def json_entries(file: DataFile) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Line number, key and object of every entry of a file that is one JSON object of objects, read entry by entry.
-
-    Raises:
-        InvalidData: as `text_lines`; the file is no such object, or ends early.
-    """
-    yield from _EntryReader(file)
-
-
-class _EntryReader:
-    """Walks the outer object with a window of text that grows only while an entry is incomplete."""
-
-    def __init__(self, file: DataFile) -> None:
-        self.file, self.lines, self.decoder = file, text_lines(file), json.JSONDecoder()
-        self.window, self.at, self.line = "", 0, 1
-
-    def __iter__(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
-        self._take("{")
-        if self._peek() == "}":
-            raise _no_records(self.file)
-        while True:
-            self._peek()
-            line, key = self.line, self._value("a key", str)
-            self._take(":")
-            self._peek()
-            yield line, key, self._value("an object", dict)
-            if self._peek() == "}":
-                return
-            self._take(",")
-
-    def _grow(self) -> bool:
-        number, text = next(self.lines, (0, ""))
-        self.window, self.at = self.window[self.at :] + text, 0
-        if len(self.window) > MAX_RECORD_BYTES:
-            raise self._broken(f"an entry over {MAX_RECORD_BYTES >> 20} MiB", "entries that fit memory")
-        return number > 0
-
-    def _advance(self, end: int) -> None:
-        self.line += self.window.count("\n", self.at, end)
-        self.at = end
-
-    def _peek(self) -> str:
-        """The next character that is not white space, or nothing at the end of the file."""
-        while True:
-            blank = _BLANK.match(self.window, self.at)
-            self._advance(blank.end() if blank else self.at)
-            if self.at < len(self.window) or not self._grow():
-                return self.window[self.at : self.at + 1]
-
-    def _take(self, mark: str) -> None:
-        found = self._peek()
-        if found != mark:
-            raise self._broken("another character" if found else "the end of the file", f"`{mark}`")
-        self._advance(self.at + 1)
-
-    def _value(self, expected: str, kind: type[Any]) -> Any:
-        while True:
-            try:
-                value, end = self.decoder.raw_decode(self.window, self.at)
-            except (ValueError, RecursionError):
-                if not self._grow():
-                    raise self._broken("no complete JSON from here on", expected) from None
-                continue
-            if not isinstance(value, kind):
-                raise self._broken(f"a JSON {kind_of(value)}", expected)
-            self._advance(end)
-            return value
-
-    def _broken(self, found: str, expected: str) -> InvalidData:
-        return self.file.refuse(
-            self.line, found=found, expected=expected, remedy="The file must be one JSON object that holds one object a record, under its key."
-        )
-
-
 def kind_of(value: object) -> str:
     """JSON's name for the type of `value`: what a message may say of it."""
     names = {dict: "object", list: "array", str: "string", bool: "boolean", int: "number", float: "number", type(None): "null"}
@@ -225,7 +153,7 @@ def kind_of(value: object) -> str:
 def _opened(file: DataFile) -> Iterator[IO[bytes]]:
     try:
         if file.path.is_file() and file.path.stat().st_size == 0:
-            raise _no_records(file)
+            raise file.no_records()
         with gzip.open(file.path) if file.name.lower().endswith(".gz") else file.path.open("rb") as stream:
             yield cast("IO[bytes]", stream)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -259,7 +187,3 @@ def _decode(file: DataFile, number: int, line: bytes) -> str:
         found = f"a byte that is not UTF-8, at byte {error.start + 1} of the line"
         remedy = "Convert the file, such as Korean text from Windows: `iconv -f CP949 -t UTF-8`."
         raise file.refuse(number, found=found, expected="UTF-8", remedy=remedy) from None
-
-
-def _no_records(file: DataFile) -> InvalidData:
-    return file.refuse(None, found="no records", expected="at least one", remedy="Point the manifest at a file with data, or remove this source.")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medfinetune_trainer.data.formats.builder import Builder
+from medfinetune_trainer.data.formats.entries import json_entries
 from medfinetune_trainer.data.formats.prompts import abstract_prompt
 from medfinetune_trainer.data.formats.row import Row, shown
-from medfinetune_trainer.data.reading import json_entries, kind_of
+from medfinetune_trainer.data.reading import kind_of
 from medfinetune_trainer.data.records import Record
 
 CHOICES = ("yes", "no", "maybe")
