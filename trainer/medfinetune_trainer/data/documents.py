@@ -106,7 +106,7 @@ def _fit(batch: pa.RecordBatch, policy: Overlong, max_length: int) -> pa.RecordB
     for name in ("input_ids", "loss_mask"):
         column = batch.schema.get_field_index(name)
         batch = batch.set_column(column, batch.schema.field(name), pc.list_slice(batch.column(name), 0, max_length))
-    return batch.filter(pa.array(_loss_tokens(batch) > 0))
+    return batch.filter(pc.or_(pc.invert(long), pa.array(_loss_tokens(batch) > 0)))
 
 
 def _numbers(batch: pa.RecordBatch) -> pa.RecordBatch:

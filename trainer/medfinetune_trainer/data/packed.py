@@ -24,7 +24,8 @@ class PackedRows:
         self.languages: tuple[str, ...] = tuple(manifest["languages"])
         """The groups that a document's loss is reported under, of training and validation together."""
         self._index = read_index(folder / "epochs" / f"{name}.arrow")
-        self._documents = load_from_disk(str(folder / ("validation" if name == VALIDATION else "train")))
+        if len(self._index):  # `datasets` cannot load a dataset without rows
+            self._documents = load_from_disk(str(folder / ("validation" if name == VALIDATION else "train")))
 
     def __len__(self) -> int:
         """Rows."""

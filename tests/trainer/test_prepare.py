@@ -1,0 +1,289 @@
+"""Prepare, as a process on the example's data and in its parts: what it leaves on disk, that no sample is lost unseen, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from medfinetune_api.choices import ChatTemplate, LossOn, Overlong, Sharding, Toggle
+from medfinetune_api.errors import InvalidData, InvalidModel, Refusal
+from medfinetune_api.exits import Exit
+from medfinetune_api.plan import RunPlan, SourcePlan, ValidationPlan
+from medfinetune_api.results import Prepared
+from medfinetune_trainer.data.documents import Documents, admit
+from medfinetune_trainer.data.epochs import VALIDATION, epoch_name
+from medfinetune_trainer.data.formats import read_source
+from medfinetune_trainer.data.packed import PackedRows
+from medfinetune_trainer.data.template import Renderer, load_tokenizer
+from medfinetune_trainer.data.tokenise import tokenise
+from medfinetune_trainer.stages import prepare
+from medfinetune_trainer.stages.prepare import choose, weights_sha256
+from support.stages import EXAMPLE, SOURCES, Ended, example_plan, models_volume, run_stage
+
+Tokens = tuple[int, ...]
+
+
+def prepared(plan: RunPlan) -> Prepared:
+    return Prepared.model_validate_json(plan.folder.prepared.read_bytes())
+
+
+def oracle(plan: RunPlan) -> Iterator[tuple[str, Tokens, Tokens]]:
+    """Language, tokens and loss mask of every record of the plan's sources, one at a time."""
+    renderer = Renderer(load_tokenizer(models_volume() / "base"), ChatTemplate.TOKENIZER)
+    for source in plan.data.sources:
+        for record in read_source(source, Path(plan.mounts.data)):
+            done = tokenise(record.messages, renderer, LossOn.RESPONSE)
+            yield source.language, tuple(done.input_ids), tuple(done.loss_mask)
+
+
+def documents(plan: RunPlan, name: str) -> Counter[tuple[str, Tokens, Tokens]]:
+    """The documents of an index as training reads them; each row is checked to fit."""
+    rows = PackedRows(plan.folder.data, name)
+    read: Counter[tuple[str, Tokens, Tokens]] = Counter()
+    for i in range(len(rows)):
+        row = rows.row(i)
+        assert 0 < sum(len(document.input_ids) for document in row) <= plan.data.max_length
+        read.update((rows.languages[document.group], tuple(document.input_ids), tuple(document.loss_mask)) for document in row)
+    return read
+
+
+SAYS_IF_TORCH_IS_THERE = """
+import atexit
+atexit.register(lambda: sys.stderr.write(f"torch imported: {'torch' in sys.modules}"))
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunPlan, Ended]:
+    """An example run, prepared."""
+    plan = example_plan(tmp_path_factory.mktemp("out"), validation={"fraction": 0.2})
+    return plan, run_stage("prepare", plan, SAYS_IF_TORCH_IS_THERE)
+
+
+@pytest.fixture(scope="module")
+def plan(run: tuple[RunPlan, Ended]) -> RunPlan:
+    """Its plan."""
+    return run[0]
+
+
+def test_prepare_succeeds_without_torch(run: tuple[RunPlan, Ended]) -> None:
+    plan, ended = run
+    assert ended.code == Exit.SUCCEEDED, ended.stderr
+    assert ended.result.numbers["total_steps"] == prepared(plan).total_steps
+    assert ended.stderr.endswith("torch imported: False")
+
+
+def test_every_record_is_trained_on_each_epoch_or_held_out(plan: RunPlan) -> None:
+    held = documents(plan, VALIDATION)
+    for epoch in range(plan.training.epochs):
+        trained = documents(plan, epoch_name(epoch))
+        assert trained + held == Counter(oracle(plan))
+        assert not set(trained) & set(held)
+    languages = Counter(language for language, _, _ in held.elements())
+    assert languages == {"en": 10, "ko": 9}  # a fifth of 48 and of 48 by largest remainders: 19 in all
+
+
+def test_what_is_reported_is_what_lies_on_disk(plan: RunPlan) -> None:
+    report = prepared(plan)
+    rows = PackedRows(plan.folder.data, epoch_name(0))
+    trained = list(documents(plan, epoch_name(0)).elements())
+    tokens = sum(len(ids) for _, ids, _ in trained)
+    assert report.packing.rows == len(rows)
+    assert report.packing.efficiency == tokens / (len(rows) * plan.data.max_length)
+    assert report.packing.efficiency_unpacked == tokens / (len(trained) * plan.data.max_length)
+    assert report.packing.steps_per_epoch == -(-len(rows) // plan.rows_per_step)
+    assert report.total_steps == report.packing.steps_per_epoch * plan.training.epochs
+    assert report.loss_token_share == sum(sum(mask) for _, _, mask in trained) / tokens
+    assert (report.train_documents, sum(row.tokens for row in report.sources)) == (len(trained), tokens)
+    assert all(row.samples_read == row.validation + row.mixed_out + row.samples for row in report.sources)
+
+
+def test_a_complete_stage_does_nothing_and_says_so(plan: RunPlan) -> None:
+    before = {path: path.stat().st_mtime_ns for path in plan.folder.root.rglob("*") if path.is_file()}
+    again = run_stage("prepare", plan)
+    assert again.code == Exit.SUCCEEDED
+    assert "complete already" in again.stderr
+    after = {path: path.stat().st_mtime_ns for path in plan.folder.root.rglob("*") if path.is_file()}
+    assert {path: time for path, time in after.items() if path.name != ".lock"} == {path: time for path, time in before.items() if path.name != ".lock"}
+
+
+KILLED_AT_THE_LAST_FILE = """
+import os, signal
+from medfinetune_trainer.stages import prepare
+prepare.write_manifest = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_killed_half_way_it_starts_again_from_nothing_and_ends_the_same(plan: RunPlan, tmp_path: Path) -> None:
+    again = example_plan(tmp_path, validation={"fraction": 0.2})
+    with pytest.raises(AssertionError, match="stdout must hold the result"):
+        run_stage("prepare", again, KILLED_AT_THE_LAST_FILE)
+    assert list(again.folder.root.glob(".data.*")), "the kill came too late to prove anything"
+    assert not again.folder.data.exists()
+    assert run_stage("prepare", again).code == Exit.SUCCEEDED
+    assert sorted(path.name for path in again.folder.root.iterdir()) == [".lock", "data", "plan.json", "prepared.json"]
+    assert sorted(path.name for path in again.folder.data.iterdir()) == ["epochs", "manifest.json", "train", "validation"]
+    assert again.folder.data_manifest.read_text() == plan.folder.data_manifest.read_text()
+    assert prepared(again) == prepared(plan)
+
+
+def test_a_mixture_repeats_and_leaves_out_as_the_table_says(tmp_path: Path) -> None:
+    plan = example_plan(tmp_path, validation={"fraction": 0}, mixture={"by": "Language", "ratio": {"en": 1, "ko": 3}, "fill": "Repeat"})
+    prepare.run(plan)
+    report = prepared(plan)
+    assert [(row.samples, row.mixed_out, row.share) for row in report.sources] == [(48, 0, 0.25), (144, 0, 0.75)]
+    assert (report.train_documents, report.validation_documents, report.validation_rows) == (96, 0, 0)
+    expected = Counter({document: 1 if document[0] == "en" else 3 for document in oracle(plan)})
+    assert documents(plan, epoch_name(0)) == expected
+    assert not documents(plan, VALIDATION)
+
+
+def test_what_validation_sources_hold_is_not_trained_on(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(EXAMPLE, data)
+    lines = (data / "medqa" / "train.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    (data / "medqa" / "held.jsonl").write_text("".join(lines[:5]), encoding="utf-8")
+    held = {"name": "held", "path": "medqa/held.jsonl", "format": "MedQA", "language": "en"}
+    plan = example_plan(tmp_path / "out", data=data, validation={"sources": [held]})
+    prepare.run(plan)
+    assert not set(documents(plan, epoch_name(0))) & set(documents(plan, VALIDATION))
+    assert [(row.name, row.validation, row.samples) for row in prepared(plan).sources] == [("medqa", 5, 43), ("kormedmcqa", 0, 48), ("held", 5, 0)]
+
+
+def leaves_nothing(plan: RunPlan) -> bool:
+    """Whether the run folder holds nothing but the plan and the lock."""
+    return not plan.folder.root.exists() or {path.name for path in plan.folder.root.iterdir()} <= {".lock", "plan.json"}
+
+
+def refused(plan: RunPlan, kind: type[Refusal], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        prepare.run(plan)
+    assert leaves_nothing(plan)
+
+
+def test_bad_data_is_refused_without_its_text_and_leaves_nothing_but_the_plan(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(EXAMPLE, data)
+    rows = (data / "medqa" / "train.jsonl").read_text(encoding="utf-8").splitlines()
+    question = json.loads(rows[6])
+    rows[6] = json.dumps(question | {"answer_idx": "Z"})
+    (data / "medqa" / "train.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    plan = example_plan(tmp_path / "out", data=data)
+    ended = run_stage("prepare", plan)
+    assert ended.code == Exit.INVALID_DATA
+    assert "medqa/train.jsonl:7" in ended.result.message
+    assert "Traceback" not in ended.stderr
+    assert question["question"][:30] not in ended.stderr + ended.result.message
+    assert leaves_nothing(plan)
+
+
+def test_samples_over_max_length_are_refused_by_source_and_count(tmp_path: Path) -> None:
+    refused(example_plan(tmp_path, maxLength=64), InvalidData, r"source 'medqa': found \d+ of 48 samples over maxLength.*at most 64 tokens")
+
+
+def test_validation_sources_that_hold_every_training_sample_are_refused(tmp_path: Path) -> None:
+    held = [source | {"name": f"held-{source['name']}"} for source in SOURCES]
+    plan = example_plan(tmp_path)
+    sources = tuple(
+        SourcePlan(name=source["name"], path=source["path"], format=source["format"], language="en", domain="", subject=None, columns=None) for source in held
+    )
+    validation = ValidationPlan(fraction=0, stratify_by=(), sources=sources)
+    plan = plan.model_copy(update={"data": plan.data.model_copy(update={"validation": validation})})
+    refused(plan, InvalidData, "every one of 96 samples held out")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda base: (base / "config.json").unlink(), "config.json"),
+        (lambda base: (base / "model.safetensors").rename(base / "pytorch_model.bin"), "pickled weights"),
+        (lambda base: (base / "chat_template.jinja").unlink(), "no chat template"),
+        (lambda base: (base / "tokenizer.json").write_text("{"), "tokenizer"),
+    ],
+)
+def test_a_base_that_cannot_be_used_is_refused(tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
+    shutil.copytree(models_volume() / "base", tmp_path / "models" / "base")
+    spoil(tmp_path / "models" / "base")
+    refused(example_plan(tmp_path / "out", models=tmp_path / "models"), InvalidModel, says)
+
+
+def test_weights_must_have_the_hash_that_the_manifest_states(tmp_path: Path) -> None:
+    plan = example_plan(tmp_path)
+    plan = plan.model_copy(update={"model": plan.model.model_copy(update={"sha256": "0" * 64})})
+    refused(plan, InvalidModel, f"spec.model.sha256: .*{weights_sha256(models_volume() / 'base')}")
+
+
+FEATURES = datasets.Features(
+    {"input_ids": datasets.List(datasets.Value("int32")), "loss_mask": datasets.List(datasets.Value("int8")), "subject": datasets.Value("string")}
+)
+
+
+def write(file: Path, samples: list[tuple[int, int]]) -> Path:
+    """Documents of (tokens, loss tokens at the end), each with ids of its own, in batches of three."""
+    rows = [{"input_ids": [i] * length, "loss_mask": [0] * (length - loss) + [1] * loss, "subject": ""} for i, (length, loss) in enumerate(samples)]
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, FEATURES.arrow_schema) as writer:
+        for start in range(0, len(rows), 3):
+            writer.write_table(pa.Table.from_pylist(rows[start : start + 3], FEATURES.arrow_schema))
+    return file
+
+
+def read(found: Documents) -> list[list[int]]:
+    loaded: list[list[int]] = datasets.Dataset.from_file(str(found.file))["input_ids"][:]
+    return loaded
+
+
+sample_lists = st.lists(st.integers(1, 20).flatmap(lambda length: st.tuples(st.just(length), st.integers(0, length - 1))), min_size=1, max_size=20)
+
+
+@given(sample_lists, st.sampled_from([Overlong.DROP, Overlong.TRUNCATE]))
+def test_no_token_over_max_length_is_lost_uncounted(tmp_path_factory: pytest.TempPathFactory, samples: list[tuple[int, int]], policy: Overlong) -> None:
+    folder, limit = tmp_path_factory.mktemp("admit"), 8
+    kept = {i: min(length, limit) for i, (length, loss) in enumerate(samples) if length <= limit or (policy is Overlong.TRUNCATE and length - loss < limit)}
+    tokenised = write(folder / "tokenised.arrow", samples)
+    if not kept:
+        with pytest.raises(InvalidData, match="no sample left"):
+            admit(tokenised, "a", policy, limit, folder / "admitted.arrow")
+        return
+    found = admit(tokenised, "a", policy, limit, folder / "admitted.arrow")
+    assert read(found) == [[i] * length for i, length in kept.items()]
+    assert found.lengths.tolist() == list(kept.values())
+    assert found.loss_tokens.tolist() == [max(0, length - (samples[i][0] - samples[i][1])) for i, length in kept.items()]
+    assert len(set(found.identities.tolist())) == len(kept)
+    assert found.over_long == sum(length > limit for length, _ in samples)
+    assert found.tokens_dropped == sum(length for length, _ in samples) - sum(kept.values())
+
+
+def test_the_error_policy_names_source_count_longest_and_limit(tmp_path: Path) -> None:
+    with pytest.raises(InvalidData, match="source 'a': found 2 of 3 samples over maxLength, the longest of 12 tokens; expected at most 8 tokens"):
+        admit(write(tmp_path / "t.arrow", [(9, 1), (8, 1), (12, 1)]), "a", Overlong.ERROR, 8, tmp_path / "a.arrow")
+
+
+def test_identical_documents_have_one_identity(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([{"input_ids": ids, "loss_mask": [0, 1], "subject": ""} for ids in ([1, 2], [1, 3], [1, 2])], FEATURES.arrow_schema)
+    with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    found = admit(tmp_path / "t.arrow", "a", Overlong.ERROR, 8, tmp_path / "a.arrow")
+    assert found.identities[0] == found.identities[2]
+    assert found.identities[0] != found.identities[1]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "gpus", "sharding", "checkpointing"),
+    [(1, 0, Sharding.NONE, False), (2, 0, Sharding.ADAPTERS_ONLY, False), (1, 1, Sharding.NONE, True), (1, 4, Sharding.ADAPTERS_ONLY, True)],
+)
+def test_auto_is_chosen_by_the_stated_rules(tmp_path: Path, nodes: int, gpus: int, sharding: Sharding, checkpointing: bool) -> None:
+    plan = example_plan(tmp_path, parallelism={"nodes": nodes, "gpusPerNode": gpus})
+    chosen = choose(plan)
+    assert (chosen.sharding, chosen.micro_batch, chosen.activation_checkpointing) == (sharding, 1, checkpointing)
+    asked = {"training": plan.training.model_copy(update={"activation_checkpointing": Toggle.OFF, "micro_batch": 3})}
+    asked["parallelism"] = plan.parallelism.model_copy(update={"sharding": Sharding.FULL})
+    chosen = choose(plan.model_copy(update=asked))
+    assert (chosen.sharding, chosen.micro_batch, chosen.activation_checkpointing) == (Sharding.FULL, 3, False)
