@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
+CRD := crds/medfinetune.io_medfinetunes.yaml
 # Real data for tests and benchmarks, where it lies beside the clone; see docs/development.md.
 export MEDFINETUNE_TEST_DATA ?= $(realpath ../shared/data)
 
@@ -24,7 +25,7 @@ lint: $(VENV)/.dev    ## Style, types, layers, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m medfinetune_api.schema --check crds
+	$(BIN)/python -m medfinetune_api.schema --check $(CRD)
 	$(BIN)/python -m medfinetune_api.reference --check docs/reference.md
 
 format: $(VENV)/.dev    ## Rewrite the code in the project's style
@@ -32,7 +33,7 @@ format: $(VENV)/.dev    ## Rewrite the code in the project's style
 	$(BIN)/ruff format .
 
 generate: $(VENV)/.dev    ## Generate crds/*.yaml and docs/reference.md from the models
-	$(BIN)/python -m medfinetune_api.schema crds
+	$(BIN)/python -m medfinetune_api.schema $(CRD)
 	$(BIN)/python -m medfinetune_api.reference docs/reference.md
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make locks"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from medfinetune_api.exits import EXITS
+from medfinetune_api.generated import write_or_check
 from medfinetune_api.presets import DEFAULTS, PRESETS
 from medfinetune_api.schema import crd
 
@@ -46,17 +45,8 @@ def rendered() -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write FILE, or with --check compare; 0 where it is up to date, 1 where it is not."""
-    parser = argparse.ArgumentParser(prog="python -m medfinetune_api.reference", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail when the file is out of date")
-    parser.add_argument("file", metavar="FILE", type=Path)
-    options = parser.parse_args(arguments)
-    if not options.check:
-        options.file.write_text(rendered(), encoding="utf-8")
-    elif not options.file.is_file() or options.file.read_text(encoding="utf-8") != rendered():
-        sys.stderr.write(f"{options.file} is out of date: run `make generate` and commit it\n")
-        return 1
-    return 0
+    """Write FILE, or with --check compare."""
+    return write_or_check(rendered, "medfinetune_api.reference", __doc__, arguments)
 
 
 def _leaves(path: str, schema: Mapping[str, Any], *, required: bool) -> Iterator[tuple[str, str, str]]:

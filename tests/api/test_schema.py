@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from medfinetune_api import reference, schema
 from medfinetune_api.presets import DEFAULTS, PRESETS, Fragment
-from medfinetune_api.schema import FILE_NAME, crd, main
+from medfinetune_api.schema import crd
 from medfinetune_api.structural import UnknownKeywordError, structural
 from pydantic import BaseModel, ConfigDict
 from support.admission import SCHEMA
 
-CRDS = Path(__file__).parents[2] / "crds"
+ROOT = Path(__file__).parents[2]
+CRD = ROOT / "crds" / "medfinetune.io_medfinetunes.yaml"
+REFERENCE = ROOT / "docs" / "reference.md"
 FIELDS = Path(__file__).with_name("fields.txt")
 Node = tuple[str, dict[str, Any]]
 
@@ -32,16 +35,16 @@ def nodes(schema: dict[str, Any], path: str) -> Iterator[Node]:
 OURS = [node for part in ("spec", "status") for node in nodes(SCHEMA["properties"][part], part)]
 
 
-def test_the_file_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--check", str(CRDS)]) == 0, capsys.readouterr().err
-
-
-def test_a_stale_file_is_named_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(tmp_path)]) == 0
-    file = tmp_path / FILE_NAME
-    assert file.read_text() == (CRDS / FILE_NAME).read_text()
+@pytest.mark.parametrize(("main", "committed"), [(schema.main, CRD), (reference.main, REFERENCE)])
+def test_what_is_committed_is_up_to_date_and_what_is_stale_is_named(
+    main: Callable[[list[str]], int], committed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--check", str(committed)]) == 0, capsys.readouterr().err
+    file = tmp_path / committed.name
+    assert main([str(file)]) == 0
+    assert file.read_text() == committed.read_text()
     file.write_text(file.read_text().replace("mft", "xyz"))
-    assert main(["--check", str(tmp_path)]) == 1
+    assert main(["--check", str(file)]) == 1
     assert capsys.readouterr().err == f"{file} is out of date: run `make generate` and commit it\n"
 
 
