@@ -13,11 +13,12 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
 from medfinetune_api.choices import ChatTemplate, Format, LossOn
+from medfinetune_api.errors import InvalidData
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.data.template import Renderer
 from medfinetune_trainer.data.tokenise import tokenise
 from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask
-from medfinetune_trainer.evaluation.questions import read_questions
+from medfinetune_trainer.evaluation.questions import prompt_template, read_questions
 from support.evaluation import EXAMPLE, KORMEDMCQA, MEDQA, real_data, task, tiny_base
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -109,3 +110,24 @@ def test_a_likelihood_is_that_of_the_tokens_training_reads(model: Any, tokenizer
 
 def likelihoods(sample: dict[str, Any]) -> torch.Tensor:
     return torch.tensor([likelihood for likelihood, _ in sample["filtered_resps"]], dtype=torch.float64)
+
+
+def test_the_recorded_prompt_is_what_is_asked() -> None:
+    for format, language, records in ((Format.MEDQA, "en", medqa_questions(limit=5)), (Format.KORMEDMCQA, "ko", kormedmcqa_questions())):
+        for record in records:
+            template = prompt_template(task("exam", MEDQA, format, language, EXAMPLE), len(record.choices))
+            fields = dict(zip(record.choices, record.options, strict=True))
+            assert template.format(question=record.question.strip(), **fields) == record.prompt.replace(record.question, record.question.strip(), 1)
+
+
+def test_a_limited_task_asks_a_sample_and_says_of_how_many() -> None:
+    limited = read_questions(task("kormedmcqa", KORMEDMCQA, Format.KORMEDMCQA, "ko", EXAMPLE, limit=8), EXAMPLE, seed=1)
+    everything = kormedmcqa_questions()
+    assert (len(limited.asked), limited.available) == (8, len(everything))
+    assert [record for record in everything if record in limited.asked] == limited.asked
+
+
+def test_records_without_choices_are_refused_by_line(tmp_path: Path) -> None:
+    (tmp_path / "pairs.jsonl").write_text('{"question": "Q", "answer": "A"}\n', encoding="utf-8")
+    with pytest.raises(InvalidData, match=r"pairs\.jsonl:1: found a record of format QuestionAnswer without choices"):
+        read_questions(task("pairs", tmp_path / "pairs.jsonl", Format.QUESTION_ANSWER, "en", tmp_path), tmp_path, seed=0)
