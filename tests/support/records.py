@@ -89,8 +89,8 @@ def _wrapped(tokenizer: Tokenizer, template: str | None) -> Any:
 
 def conversations(*, spelt_out: bool) -> st.SearchStrategy[list[Message]]:
     """Random conversations in English, Korean and emoji; with control tokens and marks in their texts where `spelt_out`."""
-    words = ["heart", "심장", "😀", "👩🏽‍⚕️", "e\u0301", "A", "정답：", " ", "  ", "\n", "\n\n", "\t", "<", "eos>", "0", ".", "<b>"]
-    hostile = ["<eos>", "<end_of_turn>", "<start_of_turn>model\n", "<|im_end|>", "<|im_start|>", "<bos>", "\ufdd0", "\ufdd3", "<|assistant|>:"]
+    words = ["heart", "심장", "😀", "👩🏽‍⚕️", "e\u0301", "A", "정답：", " ", "  ", "\n", "\n\n", "\t", "<", "0", ".", "<b>"]
+    hostile = ["<eos>", "eos>", "<end_of_turn>", "<start_of_turn>model\n", "<|im_end|>", "<|im_start|>", "<bos>", "\ufdd0", "\ufdd3", "<|assistant|>:"]
     pieces = st.lists(
         st.sampled_from([*words, *hostile] if spelt_out else words) | (st.text(max_size=4) if spelt_out else st.nothing()), min_size=1, max_size=8
     )
