@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -48,8 +49,8 @@ class PackedBatch:
 
     def to(self, device: torch.device) -> PackedBatch:
         """The same batch on `device`."""
-        tensors = {name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **tensors)
+        moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
+        return PackedBatch(**moved)
 
     def without_loss(self) -> PackedBatch:
         """The same tokens with no loss: what a rank short of a row runs, so that every rank issues the same collectives."""
@@ -61,7 +62,10 @@ def collate(documents: Sequence[PackedDocument]) -> PackedBatch:
     """Lay documents end to end: positions restart at 0 in each, and a document's last token predicts nothing."""
     input_ids: list[int] = []
     position_ids: list[int] = []
-    cu_seqlens, loss_positions, targets, groups = [0], [], [], []
+    cu_seqlens = [0]
+    loss_positions: list[int] = []
+    targets: list[int] = []
+    groups: list[int] = []
     for document in documents:
         start, length = len(input_ids), len(document.input_ids)
         input_ids.extend(document.input_ids)
@@ -75,7 +79,7 @@ def collate(documents: Sequence[PackedDocument]) -> PackedBatch:
         input_ids=torch.tensor([input_ids], dtype=torch.int64),
         position_ids=torch.tensor([position_ids], dtype=torch.int64),
         cu_seqlens=torch.tensor(cu_seqlens, dtype=torch.int32),
-        max_seqlen=max((b - a for a, b in zip(cu_seqlens, cu_seqlens[1:], strict=False)), default=0),
+        max_seqlen=max((end - start for start, end in pairwise(cu_seqlens)), default=0),
         loss_positions=torch.tensor(loss_positions, dtype=torch.int64),
         targets=torch.tensor(targets, dtype=torch.int64),
         groups=torch.tensor(groups, dtype=torch.int64),
