@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import datasets
@@ -26,6 +28,7 @@ from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise
 from medfinetune_trainer.stages import prepare
 from medfinetune_trainer.stages.prepare import choose, weights_sha256
+from medfinetune_trainer.stages.tables import show
 from support.stages import EXAMPLE, SOURCES, Ended, example_plan, models_volume, run_stage
 
 Tokens = tuple[int, ...]
@@ -115,17 +118,19 @@ def test_a_complete_stage_does_nothing_and_says_so(plan: RunPlan) -> None:
     assert {path: time for path, time in after.items() if path.name != ".lock"} == {path: time for path, time in before.items() if path.name != ".lock"}
 
 
-KILLED_AT_THE_LAST_FILE = """
+AT_THE_LAST_FILE = """
 import os, signal
 from medfinetune_trainer.stages import prepare
-prepare.write_manifest = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+prepare.write_manifest = lambda *_: os.kill(os.getpid(), signal.{signal})
 """
 
 
-def test_killed_half_way_it_starts_again_from_nothing_and_ends_the_same(plan: RunPlan, tmp_path: Path) -> None:
+def test_stopped_or_killed_half_way_it_starts_again_from_nothing_and_ends_the_same(plan: RunPlan, tmp_path: Path) -> None:
     again = example_plan(tmp_path, validation={"fraction": 0.2})
+    assert run_stage("prepare", again, AT_THE_LAST_FILE.format(signal="SIGTERM")).code == Exit.INTERRUPTED
+    assert leaves_nothing(again)
     with pytest.raises(AssertionError, match="stdout must hold the result"):
-        run_stage("prepare", again, KILLED_AT_THE_LAST_FILE)
+        run_stage("prepare", again, AT_THE_LAST_FILE.format(signal="SIGKILL"))
     assert list(again.folder.root.glob(".data.*")), "the kill came too late to prove anything"
     assert not again.folder.data.exists()
     assert run_stage("prepare", again).code == Exit.SUCCEEDED
@@ -287,3 +292,26 @@ def test_auto_is_chosen_by_the_stated_rules(tmp_path: Path, nodes: int, gpus: in
     asked["parallelism"] = plan.parallelism.model_copy(update={"sharding": Sharding.FULL})
     chosen = choose(plan.model_copy(update=asked))
     assert (chosen.sharding, chosen.micro_batch, chosen.activation_checkpointing) == (Sharding.FULL, 3, False)
+
+
+class Terminal(StringIO):
+    """A stderr that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [StringIO, Terminal])
+def test_the_mixture_is_a_table_on_a_terminal_and_json_lines_elsewhere(plan: RunPlan, monkeypatch: pytest.MonkeyPatch, stream: type[StringIO]) -> None:
+    monkeypatch.setattr("sys.stderr", stream())
+    monkeypatch.setenv("COLUMNS", "160")
+    show(prepared(plan))
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]  # the stream set above
+    if stream is Terminal:
+        assert "Mixture of an epoch" in shown
+        assert "kormedmcqa" in shown
+        assert "steps an epoch" in shown
+    else:
+        events = [json.loads(line) for line in shown.splitlines()]
+        assert [event["event"] for event in events] == ["mixture", "mixture", "packing", "chosen"]
+        assert [event["samples"] for event in events[:2]] == [row.samples for row in prepared(plan).sources]

@@ -1,0 +1,1 @@
+"""From the files of a hospital to the packed rows that training reads."""
