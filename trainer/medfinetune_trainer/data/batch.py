@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,8 +50,8 @@ class PackedBatch:
 
     def to(self, device: torch.device) -> PackedBatch:
         """The same batch on `device`."""
-        moved = {name: value.to(device, non_blocking=True) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
-        return PackedBatch(**moved)
+        moved: dict[str, Any] = {name: value.to(device, non_blocking=True) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
     def without_loss(self) -> PackedBatch:
         """The same tokens with no loss: what a rank short of a row runs, so that every rank issues the same collectives."""
