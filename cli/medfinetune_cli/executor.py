@@ -54,7 +54,7 @@ def execute(plan: RunPlan, say: Say) -> list[StageRun]:
 
 
 async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
-    stop = Stop()
+    stop = Stop(lambda: say("stopping in good order, with a checkpoint; a second signal ends the run at once"))
     stop.listen()
     runs: list[StageRun] = []
     for stage in Stage:

@@ -40,7 +40,9 @@ class Ended:
 class Stop:
     """What SIGTERM, SIGINT and SIGHUP ask of a run: the first to end in good order, the second to end at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Callable[[], None] = lambda: None) -> None:
+        """`heard` is called on the first signal: whoever pressed Ctrl-C should see that it was noticed."""
+        self._heard = heard
         self.asked = asyncio.Event()
         self.at_once = asyncio.Event()
 
@@ -51,7 +53,11 @@ class Stop:
                 asyncio.get_running_loop().add_signal_handler(number, self._signalled)
 
     def _signalled(self) -> None:
-        (self.at_once if self.asked.is_set() else self.asked).set()
+        if self.asked.is_set():
+            self.at_once.set()
+        else:
+            self.asked.set()
+            self._heard()
 
 
 async def run_to_end(launches: Sequence[Launch], scratch: Path, stop: Stop) -> list[Ended]:

@@ -19,8 +19,6 @@ def results_table(summary: EvaluationSummary) -> Table:
         for row in _task_rows(task):
             table.add_row(*row)
         table.add_section()
-    for language, tuned in summary.tuned_by_language.items():
-        table.add_row("all tasks", language, "", str(tuned.n), _score(summary.base_by_language.get(language)), _score(tuned))
     return table
 
 

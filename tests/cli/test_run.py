@@ -56,7 +56,7 @@ def write_manifest(place: Path, name: str = "manifest.yaml", **overrides: Any) -
     ]
     spec: dict[str, Any] = {
         "data": {"sources": sources, "maxLength": 512, "mixture": {"by": "Language", "ratio": {"en": 5, "ko": 5}}},
-        "training": {"epochs": 60, "globalBatchTokens": 1024, "precision": "FP32"},
+        "training": {"epochs": 15, "globalBatchTokens": 1024, "precision": "FP32"},
         "parallelism": {"nodes": 2, "gpusPerNode": 0},
         "checkpoint": {"everySteps": 2, "keep": 1},
         "evaluation": {"tasks": [source | {"limit": 4} for source in sources]},
@@ -118,6 +118,7 @@ def test_a_killed_run_leaves_no_process(story: Story) -> None:
 def test_a_stopped_run_ends_interrupted_and_says_how_to_go_on(story: Story) -> None:
     assert story.stopped == 75, story.stopped_said
     assert "prepare: complete from an earlier run" in story.stopped_said
+    assert story.stopped_said.count("stopping in good order") == 1
     assert "train: continues from step-" in story.stopped_said
     assert "The same command continues this run" in story.stopped_said
 
@@ -162,8 +163,8 @@ def test_two_runs_of_one_folder_exclude_each_other(story: Story) -> None:
 @pytest.mark.parametrize(
     ("overrides", "code", "where"),
     [
-        ({"data": {"sources": [{"name": "en", "path": "none.jsonl", "format": "MedQA", "language": "en"}]}}, 65, "none.jsonl"),
-        ({"data": {"sources": [{"name": "en", "path": "link.jsonl", "format": "MedQA", "language": "en"}]}}, 65, "link.jsonl"),
+        ({"data": {"sources": [{"name": "en", "path": "none.jsonl", "format": "MedQA", "language": "en"}], "maxLength": 512}}, 65, "none.jsonl"),
+        ({"data": {"sources": [{"name": "en", "path": "link.jsonl", "format": "MedQA", "language": "en"}], "maxLength": 512}}, 65, "link.jsonl"),
         ({"model": {"path": "none"}}, 66, "none"),
     ],
 )

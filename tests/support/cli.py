@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SECONDS = 120.0
+SECONDS = 600.0
 """Bound of every wait; a test that reaches it has failed."""
 
 

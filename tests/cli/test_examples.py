@@ -1,0 +1,44 @@
+"""The examples: each manifest is valid, its questions can be read, and what is called unseen was never trained on. `make run` runs the first one whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from medfinetune_api.plan import RunPlan
+from medfinetune_cli.planning import planned
+from medfinetune_trainer.data.formats.registry import read_source
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(params=sorted(EXAMPLES.glob("*/manifest.yaml")), ids=lambda path: path.parent.name)
+def plan(request: pytest.FixtureRequest) -> RunPlan:
+    manifest: Path = request.param
+    return planned(manifest, manifest.parent, manifest.parent / "data", manifest.parent)
+
+
+def questions(plan: RunPlan, names: set[str]) -> set[str]:
+    sources = (*plan.data.sources, *plan.data.validation.sources, *plan.evaluation.tasks)
+    return {record.question for source in sources if source.name in names for record in read_source(source, Path(plan.mounts.data))}
+
+
+def test_what_is_called_unseen_was_never_trained_on(plan: RunPlan) -> None:
+    trained = questions(plan, {source.name for source in plan.data.sources})
+    held_out = questions(plan, {source.name for source in plan.data.validation.sources})
+    seen = questions(plan, {task.name for task in plan.evaluation.tasks if task.name.startswith("seen-")})
+    unseen = questions(plan, {task.name for task in plan.evaluation.tasks if task.name.startswith("unseen-")})
+    assert seen == trained
+    assert unseen
+    assert not unseen & (trained | held_out)
+    assert not held_out & trained
+
+
+def test_no_letter_answers_more_than_its_share(plan: RunPlan) -> None:
+    """So that chance is one in four or five, whichever letter a model prefers."""
+    for task in plan.evaluation.tasks:
+        records = list(read_source(task, Path(plan.mounts.data)))
+        letters = Counter(record.answer for record in records)
+        assert max(letters.values()) - min(letters.values()) <= 1
+        assert all(len(set(record.options)) == len(record.options) for record in records)
