@@ -1,0 +1,130 @@
+"""The train stage as a program: agents and workers are real processes, and so are the signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from medfinetune_api.exits import Exit
+from medfinetune_api.plan import RunPlan
+from medfinetune_trainer.artifacts.checkpoint import is_complete, newest
+from medfinetune_trainer.artifacts.files import sha256_file
+from medfinetune_trainer.artifacts.history import read
+from medfinetune_trainer.stages.train_outcome import Outcome, root_cause
+from prometheus_client.parser import text_string_to_metric_families
+from support.train import SECONDS, Agent, agents, losses, small_run, train_gang
+
+
+def steps_told(plan: RunPlan) -> int:
+    """The last step that metrics.jsonl tells of."""
+    return max((line["step"] for line in read(plan.folder.metrics) if line["kind"] == "step"), default=0)
+
+
+def ended(gang: list[Agent]) -> list[tuple[int, dict[str, Any]]]:
+    return [agent.end() for agent in gang]
+
+
+def fetched(port: int, path: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=SECONDS) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    return tmp_path / "logs"
+
+
+def test_stopped_killed_and_continued_it_ends_as_if_undisturbed(tmp_path: Path, logs: Path) -> None:
+    undisturbed = small_run(tmp_path / "undisturbed", documents=500, dropout=0.1, every_steps=20)
+    plan = small_run(tmp_path / "disturbed", documents=500, dropout=0.1, every_steps=20)
+
+    gang = agents(plan, 2, logs)
+    gang[0].until(lambda: steps_told(plan) >= 3, "the third step")
+    served = {family.name for family in text_string_to_metric_families(fetched(gang[0].metrics_port, "/metrics"))}
+    status = json.loads(fetched(gang[1].metrics_port, "/status"))
+    gang[1].process.send_signal(signal.SIGTERM)
+    assert [(code, result["reason"]) for code, result in ended(gang)] == [(Exit.INTERRUPTED, "Interrupted")] * 2
+    stopped = newest(plan.folder.checkpoints, plan.sha256)
+    assert stopped is not None
+    assert stopped[1].step == steps_told(plan)
+    assert {"medfinetune_loss", "medfinetune_step_seconds", "medfinetune_process_resident_memory_bytes", "medfinetune_tokens"} <= served
+    assert not any("vram" in name for name in served)
+    assert status["stage"] == "train"
+    assert 0 < status["step"] < status["stepsPlanned"]
+
+    gang = agents(plan, 2, logs)
+    gang[0].until(lambda: steps_told(plan) > stopped[1].step + 2, "steps after the stop")
+    psutil.Process(gang[1].process.pid).children()[0].kill()
+    assert [(code, result["reason"]) for code, result in ended(gang)] == [(Exit.GANG_LOST, "GangLost")] * 2
+    assert not plan.folder.final.exists()
+
+    results = ended(agents(plan, 2, logs))
+    assert [code for code, _ in results] == [Exit.SUCCEEDED] * 2
+    assert results[0][1]["numbers"]["resumed_from_step"] >= stopped[1].step
+    train_gang(undisturbed, 2, tmp_path / "agent")
+    assert losses(plan) == losses(undisturbed)
+    weights = "adapter_model.safetensors"
+    assert sha256_file(plan.folder.final / weights) == sha256_file(undisturbed.folder.final / weights)
+
+    before = sha256_file(plan.folder.metrics)
+    assert agents(plan, 1, logs)[0].end()[1]["message"] == "The adapter is trained already."
+    assert sha256_file(plan.folder.metrics) == before
+
+
+def test_a_loss_of_nan_ends_as_diverged_and_keeps_checkpoints(tmp_path: Path, logs: Path) -> None:
+    plan = small_run(tmp_path / "run", learning_rate=1e30, every_steps=1)
+    [(code, result)] = ended(agents(plan, 1, logs, PET_NPROC_PER_NODE="2"))
+    assert (code, result["reason"]) == (Exit.DIVERGED, "Diverged")
+    assert "step 2" in result["message"]
+    assert "rows" in result["message"]
+    assert is_complete(plan.folder.checkpoints / "step-1")
+    assert not plan.folder.final.exists()
+
+
+def test_a_node_whose_peer_never_comes_gives_up(tmp_path: Path, logs: Path) -> None:
+    plan = small_run(tmp_path / "run")
+    [(code, result)] = ended(agents(plan, 2, logs, started=1, MEDFINETUNE_RENDEZVOUS_SECONDS="2"))
+    assert code == Exit.GANG_LOST
+    assert "not all of 2 nodes" in result["message"]
+
+
+def test_a_stop_while_waiting_for_peers_is_heard(tmp_path: Path, logs: Path) -> None:
+    plan = small_run(tmp_path / "run")
+    [agent] = agents(plan, 2, logs, started=1)
+    agent.until(lambda: "metrics" in agent.log.read_text(), "the agent to wait")
+    agent.process.send_signal(signal.SIGTERM)
+    assert agent.end()[0] == Exit.INTERRUPTED
+
+
+@pytest.mark.parametrize("prepared", [None, "another plan's"])
+def test_train_without_prepare_is_refused(tmp_path: Path, logs: Path, prepared: str | None) -> None:
+    plan = small_run(tmp_path / "run")
+    text = plan.folder.prepared.read_text()
+    plan.folder.prepared.unlink()
+    if prepared:
+        plan.folder.prepared.write_text(text.replace(plan.sha256, "f" * 64))
+    [(code, result)] = ended(agents(plan, 1, logs))
+    assert code == Exit.OUTPUT_CONFLICT
+    assert "Run the stage prepare" in result["message"]
+
+
+def test_gpus_that_are_not_there_are_refused(tmp_path: Path, logs: Path) -> None:
+    run = small_run(tmp_path / "run")
+    plan = run.model_copy(update={"parallelism": run.parallelism.model_copy(update={"gpus_per_node": 8})})
+    plan.folder.prepared.write_text(plan.folder.prepared.read_text().replace(run.sha256, plan.sha256))
+    [(code, result)] = ended(agents(plan, 1, logs, PET_NPROC_PER_NODE="8", CUDA_VISIBLE_DEVICES=""))
+    assert code == Exit.INVALID_MANIFEST
+    assert "spec.parallelism.gpusPerNode" in result["message"]
+
+
+def test_the_root_cause_is_not_the_loss_of_a_peer() -> None:
+    lost, full, oom = Outcome(0, Exit.GANG_LOST, "", time=1.0), Outcome(1, Exit.STORAGE_FAILED, "", time=2.0), Outcome(2, Exit.OUT_OF_MEMORY, "", time=3.0)
+    assert root_cause([lost, full, oom]) is full
+    assert root_cause([lost, Outcome(3, Exit.SUCCEEDED, "")]) is lost
+    assert root_cause([Outcome(3, Exit.SUCCEEDED, "")]) is None
