@@ -29,7 +29,7 @@ class ModelSpec(Contract):
     volume: VolumeSpec
     """Where the model lies."""
     sha256: Sha256 | None = None
-    """Hash that the weights must have; a mismatch is refused. Default: not checked."""
+    """SHA-256 that model.safetensors must have; of shards, that of what `sha256sum *.safetensors` prints. A mismatch is refused. Default: not checked."""
 
 
 class OutputSpec(Contract):

@@ -26,8 +26,9 @@ from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.packed import PackedRows
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise
+from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.stages import prepare
-from medfinetune_trainer.stages.prepare import choose, weights_sha256
+from medfinetune_trainer.stages.prepare import choose
 from medfinetune_trainer.stages.tables import show
 from support.stages import EXAMPLE, SOURCES, Ended, example_plan, models_volume, run_stage
 

@@ -70,9 +70,8 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _VOLUME_ERRNOS:
             raise
-        raise StorageFailed(
-            str(path), found=os.strerror(error.errno), expected="a writable volume with space left", remedy="Mend the volume, then start the run again; it continues."
-        ) from error
+        remedy = "Mend the volume, then start the run again; it continues."
+        raise StorageFailed(str(path), found=os.strerror(error.errno), expected="a writable volume with space left", remedy=remedy) from error
 
 
 def _sibling(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""One hash for a base's weights, made the way a person can make it with two shell commands. Reads files; imports no torch."""
+"""One hash for a base's weights, which a person can make with sha256sum alone. Reads files; imports no torch."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from medfinetune_trainer.artifacts.files import sha256_file
 
 
 def weights_sha256(folder: Path) -> str:
-    """SHA-256 over the names and hashes of the safetensors in `folder`: what `LC_ALL=C; sha256sum *.safetensors | sha256sum` prints there."""
-    lines = (f"{sha256_file(path)}  {path.name}\n" for path in sorted(folder.glob("*.safetensors")))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    """SHA-256 of model.safetensors, as its publisher shows it; of shards, the SHA-256 of what `LC_ALL=C; sha256sum *.safetensors` prints in `folder`."""
+    sums = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
+    if len(sums) == 1:
+        return next(iter(sums.values()))
+    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()).hexdigest()
 
 
 def require_weights(folder: Path, expected: str) -> None:
     """Raises InvalidModel where the weights in `folder` do not have the hash that the manifest names."""
     found = weights_sha256(folder)
     if found != expected:
-        remedy = "Copy the model again, or correct the hash: `sha256sum *.safetensors | sha256sum` in the model's folder."
-        raise InvalidModel("spec.model.sha256", found=found, expected=expected, remedy=remedy)
+        remedy = "Restore the weights, or correct the hash in the manifest."
+        raise InvalidModel("spec.model.sha256", found=f"weights with hash {found}", expected=expected, remedy=remedy)

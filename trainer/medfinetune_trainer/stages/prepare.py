@@ -10,7 +10,6 @@ micro-batch; activation checkpointing where there are GPUs.
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from medfinetune_api.plan import RunPlan, SourcePlan
 from medfinetune_api.results import Chosen, Prepared, StageResult
 from pydantic import ValidationError
 
-from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, sha256_file, storage_errors, write_text
+from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, storage_errors, write_text
 from medfinetune_trainer.data.assemble import hold_out, mix_epoch, mixture_table, write_manifest, write_train, write_validation
 from medfinetune_trainer.data.corpus import Corpus
 from medfinetune_trainer.data.documents import Documents, admit
@@ -33,6 +32,7 @@ from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise_dataset
 from medfinetune_trainer.data.volume import inside
 from medfinetune_trainer.model.architectures import architecture_of
+from medfinetune_trainer.model.fingerprint import require_weights
 from medfinetune_trainer.stages.tables import show
 from medfinetune_trainer.telemetry.log import say
 
@@ -80,18 +80,9 @@ def _prepare(plan: RunPlan) -> Prepared:
 def _checked_renderer(plan: RunPlan) -> Renderer:
     folder = inside(Path(plan.mounts.models), plan.model.path, "spec.model.path", InvalidModel)
     architecture_of(folder)
-    if plan.model.sha256 is not None and (found := weights_sha256(folder)) != plan.model.sha256:
-        remedy = "Restore the weights, or correct the hash in the manifest."
-        raise InvalidModel("spec.model.sha256", found=f"weights with hash {found}", expected=plan.model.sha256, remedy=remedy)
+    if plan.model.sha256 is not None:
+        require_weights(folder, plan.model.sha256)
     return Renderer(load_tokenizer(folder), plan.data.chat_template)
-
-
-def weights_sha256(folder: Path) -> str:
-    """Hash of a model's weights: that of model.safetensors; of shards, the hash of what `sha256sum *.safetensors` prints in the C locale."""
-    sums = {path.name: sha256_file(path) for path in sorted(folder.glob("*.safetensors"))}
-    if len(sums) == 1:
-        return next(iter(sums.values()))
-    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in sums.items()).encode()).hexdigest()
 
 
 def _read(plan: RunPlan, sources: Sequence[SourcePlan], renderer: Renderer, scratch: Path) -> Corpus:
