@@ -60,7 +60,8 @@ class Record:
         if self.history:
             self.history.write("validation", step=window.step, epoch=window.epoch + 1, by_language=figures)
         if self.progress:
-            self.progress.event("validation", epoch=window.epoch + 1, **{f"perplexity_{language}": each["perplexity"] for language, each in figures.items()})
+            perplexities = {f"perplexity_{language}": round(quality.perplexity, 3) for language, quality in qualities.items()}
+            self.progress.event("validation", epoch=window.epoch + 1, **perplexities)
 
     def sampled(self, sample: Mapping[str, int]) -> None:
         """A memory sample was taken. Raises StorageFailed."""
