@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from medfinetune_api.choices import Sharding
-from medfinetune_api.errors import Interrupted, OutputConflict
+from medfinetune_api.errors import Interrupted, OutputConflict, StorageFailed
 from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.artifacts import checkpoint
 from medfinetune_trainer.artifacts.checkpoint import MANIFEST, Position
@@ -17,6 +19,7 @@ from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import History
 from medfinetune_trainer.stages.train_outcome import STOP
 from support.train import losses, small_run, train_gang, train_here
+from torch import nn
 
 POSITION = Position(plan_sha256="a" * 64, step=1, seed=0, learning_rate=0.1, loss_scale=1.0, clean_steps=0)
 
@@ -59,6 +62,23 @@ def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
 def test_beginning_again_takes_the_manifest_away_first(tmp_path: Path) -> None:
     folder = sealed(tmp_path, 1)
     assert list(checkpoint.begin(folder).iterdir()) == []
+
+
+def test_a_full_volume_is_named_and_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
+    module = nn.Linear(300, 300)
+    optimizer = torch.optim.AdamW(module.parameters())
+    earlier = sealed(tmp_path, 1)
+    folder = checkpoint.begin(tmp_path / "step-2")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
+    try:
+        with pytest.raises(StorageFailed, match="could not be written to its end"):
+            checkpoint.save_state(folder, module, optimizer)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    found = checkpoint.newest(tmp_path, POSITION.plan_sha256)
+    assert found is not None
+    assert found[0] == earlier
 
 
 def test_losses_are_the_same_at_every_world_size_and_micro_batch(tmp_path: Path) -> None:

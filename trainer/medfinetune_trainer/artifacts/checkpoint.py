@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medfinetune_api.errors import OutputConflict
+from medfinetune_api.errors import OutputConflict, StorageFailed
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
@@ -53,7 +53,7 @@ def save_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> None:
         try:
             save(_state(module, optimizer), checkpoint_id=folder)
         except CheckpointException as error:  # every rank has it, whichever failed
-            raise next(iter(error.failures.values()))[0] from error
+            raise _cause(folder, error) from error
 
 
 def load_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> None:
@@ -110,6 +110,19 @@ def prune(checkpoints: Path, keep: int) -> None:
 def _state(module: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     model_state, optimizer_state = get_state_dict(module, optimizer, options=_TRAINED)
     return {"model": model_state, "optimizer": optimizer_state}
+
+
+def _cause(folder: Path, error: CheckpointException) -> BaseException:
+    """What went wrong on the first rank that failed; torch's zip writer tells of a full volume as positions in the file, without its errno."""
+    first: BaseException = next(iter(error.failures.values()))[0]
+    if isinstance(first, RuntimeError) and "inline_container" in str(first):
+        return StorageFailed(
+            str(folder),
+            found="a shard that could not be written to its end",
+            expected="a writable volume with space left",
+            remedy="Make room, then start the run again; it continues from the newest complete checkpoint.",
+        )
+    return first
 
 
 def _newest_first(checkpoints: Path) -> Iterator[Path]:
