@@ -18,6 +18,7 @@ from importlib.metadata import version
 from typing import Any
 
 import datasets
+import torch
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate
 from lm_eval.loggers.evaluation_tracker import GeneralConfigTracker
@@ -48,6 +49,7 @@ class LetterModel(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         # In bf16 letters whose logits are close would tie after the softmax, and a tie goes to A.
         super().__init__(pretrained=model, tokenizer=renderer.tokenizer, backend="causal", batch_size=batch_size, softmax_dtype="float32")
         self.renderer = renderer
+        self._longest_choice = 1
         self.cut: set[str] = set()
         """Records (`file:line`) longer than the model's window, which the harness cuts on the left."""
 
@@ -58,12 +60,23 @@ class LetterModel(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each request's choice, and whether it is the most likely of all tokens."""
         pairs = self.encode_choices([(request.doc, request.args[1]) for request in requests])
+        self._longest_choice = max(len(choice) for _, choice in pairs)
         encoded = [(request.args, context, choice) for request, (context, choice) in zip(requests, pairs, strict=True)]
         for request, (_, context, choice) in zip(requests, encoded, strict=True):
             if len(context) + len(choice) - 1 > self.max_length:
                 self.cut.add(request.doc["where"])
         answers: list[tuple[float, bool]] = self._loglikelihood_tokens(encoded, disable_tqdm=disable_tqdm or not sys.stderr.isatty())
         return answers
+
+    def _model_call(self, inps: torch.Tensor, attn_mask: torch.Tensor | None = None, labels: torch.Tensor | None = None) -> torch.Tensor:
+        """Logits (rows, K, vocabulary) of the last K positions, enough for every row's choice; the harness counts from the end and asks for no others.
+
+        All positions would cost gigabytes with a vocabulary of 262,144. Rows (rows, T) come sorted by length and padded with 0 on the right, so K is small.
+        """
+        padding = int((inps != 0).int().flip(1).argmax(1).max())
+        with torch.no_grad():
+            logits: torch.Tensor = self.model(inps, logits_to_keep=padding + self._longest_choice).logits
+        return logits
 
     def encode_choices(self, asked: Sequence[tuple[Mapping[str, Any], str]]) -> list[tuple[list[int], list[int]]]:
         """Token ids before a choice and of it, for pairs of document and choice: as training reads the conversation, up to the choice's last token."""

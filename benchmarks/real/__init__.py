@@ -1,0 +1,1 @@
+"""The whole product on real questions: `python -m benchmarks.real`."""
