@@ -9,7 +9,6 @@ read from disk as whoever uses it will read it, by plain PEFT.
 
 from __future__ import annotations
 
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -32,7 +31,7 @@ from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_an
 from medfinetune_trainer.evaluation.questions import Questions, prompt_template, read_questions
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.load import load_base
-from medfinetune_trainer.stages.train_loop import compute_dtype
+from medfinetune_trainer.model.precision import compute_dtype
 from medfinetune_trainer.telemetry.log import say
 
 
@@ -72,7 +71,6 @@ def _ask_what_is_missing(plan: RunPlan, questions: dict[str, Questions], adapter
     tasks = [ExamTask(task.name, questions[task.name].asked, _prompt(plan, task.name, questions)) for task in plan.evaluation.tasks]
     device = _device(plan)
     disable_progress_bar()
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it warns that the model is loaded already
     try:
         _ask_variants(plan, missing, tasks, adapter, device)
     except torch.OutOfMemoryError:

@@ -18,7 +18,6 @@ import os
 import shutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +32,7 @@ from medfinetune_api.results import StageResult
 from pydantic import ValidationError
 
 from medfinetune_trainer.artifacts.files import storage_errors
+from medfinetune_trainer.telemetry.log import hush_libraries, stack, type_name
 
 LOCK = ".lock"
 """Name of the lock file in a run folder; it stays, the lock ends with the process that holds it."""
@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     stage = Stage(arguments.stage)
+    hush_libraries()
     with _stdout_for_the_result() as stdout:
         result = _result(stage, arguments.plan)
         _publish(result, stdout, arguments.termination_log)
@@ -87,8 +88,8 @@ def _result(stage: Stage, path: Path) -> StageResult:
     except Refusal as refusal:
         return StageResult.of(stage, refusal.exit, str(refusal))
     except BaseException as error:
-        sys.stderr.write(_stack(error) + "\n")
-        return StageResult.of(stage, Exit.INTERNAL_ERROR, f"{_name(error)} in stage {stage.value}; its log holds the stack.")
+        sys.stderr.write(stack(error) + "\n")
+        return StageResult.of(stage, Exit.INTERNAL_ERROR, f"{type_name(error)} in stage {stage.value}; its log holds the stack.")
 
 
 @contextmanager
@@ -199,17 +200,3 @@ def _offline(plan: RunPlan, stage: Stage) -> Iterator[None]:
 
 def _node_rank() -> int:
     return int(os.environ.get("PET_NODE_RANK", "0"))
-
-
-def _stack(error: BaseException) -> str:
-    """Where `error` and its causes were raised: frames and types, no messages and no values."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-    return "\n".join("".join(traceback.format_tb(link.__traceback__)) + _name(link) for link in reversed(chain))
-
-
-def _name(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from medfinetune_api.choices import Precision
 from medfinetune_api.errors import Interrupted, InvalidModel
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
@@ -30,6 +29,7 @@ from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.lora import add_adapter
 from medfinetune_trainer.model.loss import packed_loss
+from medfinetune_trainer.model.precision import compute_dtype
 from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, gradient_sync, shard
 from medfinetune_trainer.optim.adamw import adamw, set_learning_rate
 from medfinetune_trainer.optim.loss_scale import LossScale
@@ -151,13 +151,6 @@ def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device
     optimizer = adamw(parts.trained(), training.optimizer, training.learning_rate)
     scale = LossScale.fresh(dynamic=dtype is torch.float16)
     return parts, Stepper(parts, optimizer, scale, ranks, prepared.chosen.micro_batch, training.optimizer.max_grad_norm, training.seed)
-
-
-def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The type of matrix products; Auto is BF16 on CUDA and FP32 on the CPU."""
-    if precision is Precision.AUTO:
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    return {Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16, Precision.FP32: torch.float32}[precision]
 
 
 def _resume(plan: RunPlan, stepper: Stepper) -> int:

@@ -61,7 +61,7 @@ class Node:
                 "spec.parallelism.gpusPerNode",
                 found=f"{torch.cuda.device_count()} GPUs that CUDA can use",
                 expected=f"{self.processes}",
-                remedy="Ask for GPUs in spec.resources, or set gpusPerNode to what the node has; 0 trains on the CPU.",
+                remedy="Set gpusPerNode to what the node has; 0 trains on the CPU.",
             )
 
     def launch(self, folder: Path) -> None:

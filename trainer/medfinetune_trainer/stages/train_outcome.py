@@ -68,7 +68,7 @@ def _refusal(error: BaseException, rank: int) -> Refusal | None:
             f"rank {rank}",
             found="no memory left for a forward or backward pass",
             expected="a step that fits",
-            remedy="Lower spec.training.microBatch, turn activationCheckpointing On, or choose sharding Full.",
+            remedy="Lower spec.training.microBatch, set activationCheckpointing: Enabled, or choose sharding Full.",
         )
     if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _PEER_GONE.search(str(error))):
         return GangLost(

@@ -7,11 +7,9 @@ to say has been written by then.
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -26,7 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.stages.train_outcome import Outcome, outcome_of
-from medfinetune_trainer.telemetry.log import say, stack
+from medfinetune_trainer.telemetry.log import hush_libraries, say, stack
 
 COLLECTIVE_SECONDS = 1800.0
 """Longest wait for a peer in one collective: rank 0 hashes a checkpoint meanwhile."""
@@ -36,7 +34,8 @@ def main(folder: Path) -> None:
     """Run this rank; `folder` is the agent's, with the plan. Leaves the process with the outcome's code where it failed."""
     rank = int(os.environ["RANK"])
     _die_with_agent()
-    _hush_libraries()
+    hush_libraries()
+    disable_progress_bar()
     try:
         from medfinetune_trainer.stages.train_loop import train  # late: libraries speak while they are imported, and an import that fails has an outcome too
 
@@ -69,14 +68,6 @@ def _die_with_agent() -> None:
     """Ask the kernel to end this process when its agent is gone, however that came about (Linux, prctl(2) PR_SET_PDEATHSIG)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-
-
-def _hush_libraries() -> None:
-    """Keep progress bars and advice to developers out of a log of JSON lines."""
-    warnings.simplefilter("ignore")
-    disable_progress_bar()
-    for name in ("transformers", "bitsandbytes", "torch"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ Fields hold counts, paths, names and figures; never record text.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
+import warnings
 from datetime import UTC, datetime
 
 
@@ -28,8 +30,25 @@ def now() -> str:
 
 
 def stack(error: BaseException) -> str:
-    """Where `error` was raised: frames and type, without its message, which may quote a record."""
-    return "".join(traceback.format_tb(error.__traceback__)) + type(error).__qualname__
+    """Where `error` and its causes were raised: frames and types, no messages and no values."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+    return "\n".join("".join(traceback.format_tb(link.__traceback__)) + type_name(link) for link in reversed(chain))
+
+
+def type_name(error: BaseException) -> str:
+    """The qualified name of an exception's type: what may be said of one whose message may quote a record."""
+    return f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+
+
+def hush_libraries() -> None:
+    """Keep advice to developers out of a log of JSON lines; before the libraries are imported, because some speak while they are."""
+    warnings.simplefilter("ignore")
+    for name in ("transformers", "bitsandbytes", "torch", "lm_eval"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _short(value: object) -> str:
