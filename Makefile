@@ -18,7 +18,7 @@ run-real: $(VENV)/.trainer    ## Train and evaluate on real MedQA and KorMedMCQA
 	$(BIN)/python -m benchmarks.real
 
 test: $(VENV)/.dev    ## Install, then pass the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
 
 lint: $(VENV)/.dev    ## Style, types, layers, generated files
 	$(BIN)/ruff check .
