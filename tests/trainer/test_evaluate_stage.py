@@ -172,8 +172,8 @@ def undo(plan: RunPlan, lost: str) -> None:
 
 
 def state(plan: RunPlan) -> dict[str, tuple[int, bytes]]:
-    """Inode and content of every file but those that name the time."""
-    return {name: ((plan.folder.root / name).stat().st_ino, (plan.folder.root / name).read_bytes()) for name in files(plan.folder.root)}
+    """Time of writing and content of every file."""
+    return {name: ((plan.folder.root / name).stat().st_mtime_ns, (plan.folder.root / name).read_bytes()) for name in files(plan.folder.root)}
 
 
 def test_without_a_trained_adapter_it_refuses_and_writes_nothing(base: Path, tmp_path: Path) -> None:
