@@ -83,9 +83,7 @@ def run(data: Path) -> dict[str, Any]:
     """`medfinetune run` on the manifest: its report as JSON; progress goes to this program's stderr. Ends the program with its exit code where it fails."""
     volumes = ["--models", str(OUT / "models"), "--data", str(data), "--output", str(OUT / "results")]
     command = [sys.executable, "-m", "medfinetune_cli", "--output", "json", "run", str(MANIFEST), *volumes]
-    # A thread that spins at a barrier while its peer waits for the same core makes evaluation ten times slower on a machine that is not idle.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE"} | os.environ
-    process = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if process.returncode:
         sys.stdout.write(process.stdout)
         sys.exit(process.returncode)

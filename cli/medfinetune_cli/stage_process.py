@@ -23,6 +23,8 @@ GRACE_SECONDS = 15.0
 LOST_SECONDS = 30.0
 """How long the rest of a gang may take to end once a member has failed: there is no checkpoint to write without it."""
 _PR_SET_PDEATHSIG = 1
+_PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that spin at a barrier while a peer waits for the same core made evaluation ten times slower on a machine that was not idle. The caller may differ."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class _Member:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=os.environ | launch.environment,
+                env=_PATIENT_THREADS | os.environ | launch.environment,
                 process_group=0,
                 preexec_fn=_end_with_parent(),
             )
