@@ -24,7 +24,7 @@ LOST_SECONDS = 30.0
 """How long the rest of a gang may take to end once a member has failed: there is no checkpoint to write without it."""
 _PR_SET_PDEATHSIG = 1
 _PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that spin at a barrier while a peer waits for the same core made evaluation ten times slower on a machine that was not idle. The caller may differ."""
+"""Threads that spin at a barrier while a peer waits for the same core made evaluation ten times slower on a busy machine. The caller may differ."""
 
 
 @dataclass(frozen=True)
