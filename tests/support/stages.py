@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -31,9 +32,17 @@ def models_volume() -> Path:
     return volume
 
 
-def example_plan(output: Path, models: Path | None = None, data: Path = EXAMPLE, parallelism: dict[str, Any] | None = None, **spec_data: Any) -> RunPlan:
-    """A plan on the example's two training files; `spec_data` is laid over spec.data."""
-    manifest = minimal_manifest(data={"sources": SOURCES, "maxLength": 512} | spec_data, parallelism=parallelism or {"nodes": 1, "gpusPerNode": 0})
+def example_plan(
+    output: Path,
+    models: Path | None = None,
+    data: Path = EXAMPLE,
+    parallelism: dict[str, Any] | None = None,
+    tasks: Sequence[dict[str, str]] = (),
+    **spec_data: Any,
+) -> RunPlan:
+    """A plan on the example's two training files; `tasks` are evaluated, `spec_data` is laid over spec.data."""
+    spec = {"data": {"sources": SOURCES, "maxLength": 512} | spec_data, "parallelism": parallelism or {"nodes": 1, "gpusPerNode": 0}}
+    manifest = minimal_manifest(**spec, evaluation={"tasks": list(tasks)})
     return plan_for(manifest, models or models_volume(), data, output)
 
 

@@ -90,6 +90,17 @@ def architecture_of(folder: Path) -> Architecture:
     return architecture
 
 
+def text_config(folder: Path) -> Mapping[str, Any]:
+    """The part of config.json that describes the language model. Raises InvalidModel as `architecture_of`."""
+    config = _read_config(folder / "config.json")
+    return _text(config, _listed(folder, config))
+
+
+def _text(config: Mapping[str, Any], architecture: Architecture) -> Mapping[str, Any]:
+    text = config.get(architecture.text_config) if architecture.text_config else config
+    return text if isinstance(text, dict) else {}
+
+
 def _read_config(path: Path) -> Mapping[str, Any]:
     wanted = "a JSON object with model_type"
     try:
@@ -118,8 +129,7 @@ def _listed(folder: Path, config: Mapping[str, Any]) -> Architecture:
 
 
 def _refuse_unsupported(folder: Path, config: Mapping[str, Any], architecture: Architecture) -> None:
-    text = config.get(architecture.text_config) if architecture.text_config else config
-    text = text if isinstance(text, dict) else {}
+    text = _text(config, architecture)
     refused = {
         "auto_map": (config, "no remote code", "Use the model's safetensors without its Python files, as a transformers architecture."),
         "quantization_config": (config, "weights in 16 or 32 bits", "Use the unquantised model: QLoRA quantises it to NF4 itself."),

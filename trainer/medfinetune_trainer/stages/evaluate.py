@@ -30,6 +30,7 @@ from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
 from medfinetune_trainer.evaluation.questions import Questions, prompt_template, read_questions
 from medfinetune_trainer.model.architectures import architecture_of
+from medfinetune_trainer.model.folder import model_folder
 from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.precision import compute_dtype
 from medfinetune_trainer.telemetry.log import say
@@ -79,7 +80,7 @@ def _ask_what_is_missing(plan: RunPlan, questions: dict[str, Questions], adapter
 
 
 def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTask], adapter: Path, device: torch.device) -> None:
-    base = Path(plan.mounts.models) / plan.model.path
+    base = model_folder(plan)
     renderer = Renderer(load_tokenizer(base), plan.data.chat_template)
     model: Any = load_base(base, architecture_of(base), plan.tuning.method, compute_dtype(plan.training.precision, device), device)
     for variant in missing:

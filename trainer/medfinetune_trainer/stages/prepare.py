@@ -1,8 +1,11 @@
 """Prepare: from the hospital's files to packed rows, without a GPU and without torch, so that bad data is refused before anything expensive is waited for.
 
-In order: check the model folder and its chat template; read every source strictly, tokenise it, apply the over-long policy; hold validation out; mix;
-pack every epoch; choose what the plan left open. plan.json is written first, `data/` as a whole, prepared.json last: a stage that was killed starts
-again from nothing, one that is complete does nothing.
+In order: check the model folder, its tokenizer and chat template; read every evaluation task; read every source strictly, tokenise it, apply the over-long
+policy; hold validation out; mix; pack every epoch; choose what the plan left open. plan.json is written first, `data/` as a whole, prepared.json last: a stage
+that was killed starts again from nothing, one that is complete does nothing.
+
+The evaluation tasks are read here, though asked after training, because they are part of the plan's hash: to correct one then would be another run, trained
+from the beginning.
 
 What is chosen (`Auto`) follows simple rules until prepare has a memory plan: sharding of adapters where there is more than one rank; one row a
 micro-batch; activation checkpointing where there are GPUs.
@@ -17,7 +20,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from medfinetune_api.choices import Sharding, Stage, Toggle
-from medfinetune_api.errors import InvalidModel
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan, SourcePlan
 from medfinetune_api.results import Chosen, Prepared, StageResult
@@ -30,9 +32,10 @@ from medfinetune_trainer.data.documents import Documents, admit
 from medfinetune_trainer.data.formats import load_source
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise_dataset
-from medfinetune_trainer.data.volume import inside
+from medfinetune_trainer.evaluation.questions import read_questions
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.fingerprint import require_weights
+from medfinetune_trainer.model.folder import model_folder, refuse_misfit
 from medfinetune_trainer.stages.tables import show
 from medfinetune_trainer.telemetry.log import say
 
@@ -42,7 +45,7 @@ def run(plan: RunPlan) -> StageResult:
 
     Raises:
         InvalidModel: the model folder or its tokenizer cannot be used.
-        InvalidData, InvalidManifest: see the modules under `data`.
+        InvalidData, InvalidManifest: see the modules under `data`; an evaluation task cannot be asked.
         StorageFailed: the output volume failed.
     """
     prepared = _complete(plan)
@@ -67,6 +70,8 @@ def _complete(plan: RunPlan) -> Prepared | None:
 def _prepare(plan: RunPlan) -> Prepared:
     """Read into a scratch folder beside `data/`, which goes with every copy of record text in it, then write `data/`."""
     renderer = _checked_renderer(plan)
+    for task in plan.evaluation.tasks:
+        read_questions(task, Path(plan.mounts.data), plan.training.seed)
     root, target = plan.folder.root, plan.folder.data
     write_text(plan.folder.plan, plan.to_json() + "\n")
     remove_unfinished(target)
@@ -78,11 +83,13 @@ def _prepare(plan: RunPlan) -> Prepared:
 
 
 def _checked_renderer(plan: RunPlan) -> Renderer:
-    folder = inside(Path(plan.mounts.models), plan.model.path, "spec.model.path", InvalidModel)
+    folder = model_folder(plan)
     architecture_of(folder)
     if plan.model.sha256 is not None:
         require_weights(folder, plan.model.sha256)
-    return Renderer(load_tokenizer(folder), plan.data.chat_template)
+    renderer = Renderer(load_tokenizer(folder), plan.data.chat_template)
+    refuse_misfit(plan, folder, renderer)
+    return renderer
 
 
 def _read(plan: RunPlan, sources: Sequence[SourcePlan], renderer: Renderer, scratch: Path) -> Corpus:
@@ -92,7 +99,8 @@ def _read(plan: RunPlan, sources: Sequence[SourcePlan], renderer: Renderer, scra
 def _documents(plan: RunPlan, source: SourcePlan, renderer: Renderer, scratch: Path) -> Documents:
     """A source's file to documents that fit; what lies between goes at once."""
     between = scratch / "between"
-    records = load_source(source, Path(plan.mounts.data), between)
+    listed = "spec.data.sources" if source in plan.data.sources else "spec.data.validation.sources"
+    records = load_source(source, Path(plan.mounts.data), between, listed)
     tokenise_dataset(records, renderer, plan.data.loss_on, between / "tokens.arrow")
     documents = admit(between / "tokens.arrow", source.name, plan.data.overlong, plan.data.max_length, scratch / f"{source.name}.arrow")
     shutil.rmtree(between, ignore_errors=True)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from medfinetune_api.errors import Interrupted, InvalidModel
+from medfinetune_api.errors import Interrupted
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
 
@@ -22,10 +22,10 @@ from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.data.batch import PackedBatch, collate
 from medfinetune_trainer.data.epochs import VALIDATION, epoch_name
 from medfinetune_trainer.data.packed import PackedRows
-from medfinetune_trainer.data.volume import inside
 from medfinetune_trainer.model.adapter import save_adapter
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import use_packed_attention
+from medfinetune_trainer.model.folder import model_folder
 from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.lora import add_adapter
 from medfinetune_trainer.model.loss import packed_loss
@@ -138,7 +138,7 @@ class _Rows:
 def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device) -> tuple[Parts, Stepper]:
     """Base, adapter and optimizer of this rank, at step 0."""
     training, dtype = plan.training, compute_dtype(plan.training.precision, device)
-    base = inside(Path(plan.mounts.models), plan.model.path, "spec.model.path", InvalidModel)
+    base = model_folder(plan)
     architecture = architecture_of(base)
     model = load_base(base, architecture, plan.tuning.method, dtype, device)
     use_packed_attention(model, architecture)
