@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import tracemalloc
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import Format
 from medfinetune_api.errors import InvalidData, InvalidModel, Refusal
-from medfinetune_trainer.data.formats import load_source
+from medfinetune_api.plan import TaskPlan
+from medfinetune_trainer.data.formats import load_source, read_source
 from medfinetune_trainer.data.formats.entries import json_entries
 from medfinetune_trainer.data.reading import DataFile, csv_rows, json_lines
 from medfinetune_trainer.data.records import Record
@@ -41,6 +43,9 @@ CSV_ROW = "0,nurse,2019,1,1,Q?,a,b,c,d,e,A,\n"
         ("a.jsonl", gzip.compress(GOOD.encode()), "a.jsonl", "gzip under a name without", "Add `.gz`"),
         ("a.jsonl.gz", gzip.compress(GOOD.encode() * 9)[:-20], "a.jsonl.gz", "ends early", "Copy the file again"),
         ("a.jsonl.gz", GOOD, "a.jsonl.gz", "no valid gzip", "Copy the file again"),
+        ("a.jsonl.gz", gzip.compress(GOOD.encode()) + SECRET.encode(), "a.jsonl.gz", "bytes after the end of the gzip data", "Copy the file again"),
+        ("a.jsonl", f'{GOOD}{{"{SECRET}": 1, "{SECRET}": 2}}', "a.jsonl:2", "a name twice", "Remove or rename"),
+        ("a.jsonl", f'{GOOD}{{"a": [{{"b": 1, "b": 1}}]}}', "a.jsonl:2", "a name twice", "Remove or rename"),
         ("a.jsonl.gz", gzip.compress(GOOD.encode() * 9)[:40] + b"\0" * 60, "a.jsonl.gz", "gzip", "Copy the file again"),
     ],
 )
@@ -58,6 +63,7 @@ def test_broken_json_lines(tmp_path: Path, name: str, content: str | bytes, wher
         (f"{KORMEDMCQA_HEADER}\n{CSV_ROW}1,{SECRET}\n", "a.csv:3", "3 fields"),
         (f'{KORMEDMCQA_HEADER}\n{CSV_ROW}1,"{SECRET}\n{CSV_ROW}', "a.csv:3", "no CSV"),
         (f'{KORMEDMCQA_HEADER}\n"Q\n2",nurse,2019,1,1,Q?,a,b,c,d,e,A,\n{CSV_ROW}1,{SECRET}\n', "a.csv:5", "3 fields"),
+        (f'{KORMEDMCQA_HEADER}\n{CSV_ROW}1,"{SECRET * 700_000}', "a.csv:3", "line over 16 MiB"),
         (f"question,question\n{SECRET},x\n", "a.csv:1", "2 columns that share a name"),
         (f"{SECRET}\n{SECRET}\n", "a.csv:2", "no 'A' among"),
         (KORMEDMCQA_HEADER.replace("answer", "answers") + f"\n{CSV_ROW}", "a.csv:2", "'answers' but no 'answer'"),
@@ -79,6 +85,10 @@ def test_broken_csv(tmp_path: Path, content: str | bytes, where: str, found: str
         ('{"1": {},\n"2": 3}', 2, "a JSON number"),
         ('{"1": {},\n\n "2": {"a": ', 3, "no complete JSON"),
         ('{"1": {}, 2: {}}', 1, "a JSON number"),
+        ('{"1": {}}\n\n{"2": {}}', 3, "more after"),
+        (f'{{"1": {{}}}} {SECRET}', 1, "more after"),
+        (f'{{"{SECRET}": {{}},\n"{SECRET}": {{}}}}', 2, "a key that an earlier entry has"),
+        ('{"1": {},\n"2": {"a": 1, "a": 2}}', 2, "a name twice"),
     ],
 )
 def test_broken_entries(tmp_path: Path, content: str, line: int | None, found: str) -> None:
@@ -118,6 +128,30 @@ def test_csv_rows_are_what_was_written(tmp_path_factory: pytest.TempPathFactory,
     assert [list(row.values()) for _, row in found] == rows
     starts = [2 + sum(field.count("\n") for row in rows[:index] for field in row) + index for index in range(len(rows))]
     assert [line for line, _ in found] == starts
+
+
+def test_a_csv_field_may_be_long(tmp_path: Path) -> None:
+    (record,) = read(tmp_path, "a.csv", f"{KORMEDMCQA_HEADER}\n{CSV_ROW.replace('Q?', 'Q' * 200_000)}", Format.KORMEDMCQA)
+    assert record.question == "Q" * 200_000
+
+
+def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    for name, found in [("pipe.jsonl", "a pipe, socket or device"), ("folder.jsonl", "a folder")]:
+        with pytest.raises(InvalidData) as refused:
+            list(read_source(source(name, Format.MEDQA), tmp_path))
+        _says(refused.value, name, found, "Name a file")
+
+
+def test_a_path_is_refused_by_the_manifest_s_field(tmp_path: Path) -> None:
+    train = source("gone.jsonl", Format.MEDQA)
+    task = TaskPlan(name="s", path="gone.jsonl", format=Format.MEDQA, language="en")
+    fields = ("spec.data.sources", train, ""), ("spec.data.validation.sources", train, "spec.data.validation.sources"), ("spec.evaluation.tasks", task, "")
+    for field, named, listed in fields:
+        with pytest.raises(InvalidData) as refused:
+            list(read_source(named, tmp_path, listed))
+        assert refused.value.where == f"{field}[name=s].path"
 
 
 def test_gzip_crlf_and_blank_lines_read_alike(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ REFUSED = {
     "raises": ("{{ raise_exception('never') }}", "changes or refuses"),
     "asks otherwise": (CHAT_TEMPLATE.replace("<start_of_turn>model", "<start_of_turn>other"), "do not continue"),
     "never stops": (re.sub("<end_of_turn>", "\\\\n\\\\n", CHAT_TEMPLATE), "no special token after"),
-    "is no template": ("{% for %}", "changes or refuses"),
+    "is no template": ("{{ bos_token }}\n{% for %}", "does not parse at its line 2"),
 }
 
 

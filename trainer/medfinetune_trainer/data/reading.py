@@ -11,6 +11,7 @@ import errno
 import gzip
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ MAX_RECORD_BYTES = 16 * 2**20
 
 _ACCESS_ERRNOS = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOENT}
 _GZIP_MAGIC = b"\x1f\x8b"
+
+csv.field_size_limit(MAX_RECORD_BYTES)  # the process's limit; its default, 131,072 characters, is less than a long abstract with its reviews
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ def json_lines(file: DataFile) -> Iterator[tuple[int, dict[str, Any]]]:
 def json_object(file: DataFile, number: int, text: str) -> dict[str, Any]:
     """One JSON object from `text`. Raises InvalidData where it is something else."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=object_of_once)
+    except RepeatedNameError:
+        raise repeated_name(file, number) from None
     except json.JSONDecodeError as error:
         raise file.refuse(
             number,
@@ -97,6 +102,23 @@ def json_object(file: DataFile, number: int, text: str) -> dict[str, Any]:
         remedy = "Turn the array into lines: `jq -c '.[]'`." if isinstance(value, list) else "Write one object a line."
         raise file.refuse(number, found=f"a JSON {kind_of(value)}", expected="one JSON object a line", remedy=remedy)
     return value
+
+
+class RepeatedNameError(ValueError):
+    """A JSON object holds a name twice. It carries no text: the name is the record's."""
+
+
+def object_of_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An `object_pairs_hook` for `json`, which by itself keeps the last of two values and says nothing. Raises RepeatedNameError."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise RepeatedNameError
+    return value
+
+
+def repeated_name(file: DataFile, number: int) -> InvalidData:
+    """The refusal to raise for RepeatedNameError in the record that begins at line `number`."""
+    return file.refuse(number, found="an object with a name twice", expected="every name of an object once", remedy="Remove or rename one of the two.")
 
 
 def csv_rows(file: DataFile) -> Iterator[tuple[int, dict[str, str]]]:
@@ -152,14 +174,15 @@ def kind_of(value: object) -> str:
 @contextmanager
 def _opened(file: DataFile) -> Iterator[IO[bytes]]:
     try:
-        if file.path.is_file() and file.path.stat().st_size == 0:
-            raise file.no_records()
+        _refuse_other_kinds(file)
         with gzip.open(file.path) if file.name.lower().endswith(".gz") else file.path.open("rb") as stream:
             yield cast("IO[bytes]", stream)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        found = "a gzip file that ends early" if isinstance(error, EOFError) else "bytes that are no valid gzip"
         raise file.refuse(
-            None, found=found, expected="a whole gzip file, as `.gz` says", remedy="Copy the file again; `gzip -t` tells whether it is whole."
+            None,
+            found=_gzip_fault(file, error),
+            expected="a whole gzip file, as `.gz` says",
+            remedy="Copy the file again; `gzip -t` tells whether it is whole.",
         ) from None
     except OSError as error:
         if error.errno in _ACCESS_ERRNOS:
@@ -167,6 +190,25 @@ def _opened(file: DataFile) -> Iterator[IO[bytes]]:
                 None, found=f"no readable file ({os.strerror(error.errno)})", expected="a file the run may read", remedy="Check path and permissions."
             ) from None
         raise StorageFailed(file.name, found=str(error.strerror), expected="a readable volume", remedy="Mend the volume, then start the run again.") from error
+
+
+def _refuse_other_kinds(file: DataFile) -> None:
+    """Refuse what is no regular file, before it is opened: a pipe without a writer would keep the run waiting for ever."""
+    status = file.path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        found = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe, socket or device"
+        raise file.refuse(None, found=found, expected="a regular file", remedy="Name a file, or write what it delivers to one.")
+    if status.st_size == 0:
+        raise file.no_records()
+
+
+def _gzip_fault(file: DataFile, error: Exception) -> str:
+    if isinstance(error, EOFError):
+        return "a gzip file that ends early"
+    with file.path.open("rb") as stream:
+        begins_well = stream.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    # Python's reader looks for the magic number at the start, and again wherever a member has ended.
+    return "bytes after the end of the gzip data" if begins_well and str(error).startswith("Not a gzipped file") else "bytes that are no valid gzip"
 
 
 def _refuse_other_encodings(file: DataFile, start: bytes) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
+from jinja2 import TemplateError, TemplateSyntaxError
 from medfinetune_api.choices import ChatTemplate
 from medfinetune_api.errors import InvalidData, InvalidModel
 
@@ -62,7 +62,8 @@ class Renderer:
         template: the tokenizer's own template, or Med42's.
 
     Raises:
-        InvalidModel: no chat template; one that changes messages, does not continue its own generation prompt, or ends a turn with no control token.
+        InvalidModel: no chat template; one that does not parse, changes messages, does not continue its own generation prompt, or ends a turn with no
+            control token.
     """
 
     def __init__(self, tokenizer: Any, template: ChatTemplate) -> None:
@@ -95,6 +96,8 @@ class Renderer:
         conversation = [{"role": role, "content": content} for role, content in turns]
         try:
             return str(self.tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=asks, chat_template=self.source, **VARIABLES))
+        except TemplateSyntaxError as error:
+            raise self._refusal(f"a template that does not parse at its line {error.lineno}", "a Jinja template") from None
         except TemplateError:
             roles = ", ".join(role for role, _ in turns[:8])
             raise InvalidData(

@@ -1,4 +1,4 @@
-"""A file that is one JSON object of objects, read entry by entry: memory holds one entry, whatever the size of the file."""
+"""A file that is one JSON object of objects, read entry by entry: memory holds one entry, and the keys of those before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from medfinetune_api.errors import InvalidData
 
-from medfinetune_trainer.data.reading import MAX_RECORD_BYTES, DataFile, kind_of, text_lines
+from medfinetune_trainer.data.reading import MAX_RECORD_BYTES, DataFile, RepeatedNameError, kind_of, object_of_once, repeated_name, text_lines
 
 _BLANK = re.compile(r"\s*")
 
@@ -18,7 +18,7 @@ def json_entries(file: DataFile) -> Iterator[tuple[int, str, dict[str, Any]]]:
     """Line number, key and object of every entry of a file that is one JSON object of objects, read entry by entry.
 
     Raises:
-        InvalidData: as `text_lines`; the file is no such object, or ends early.
+        InvalidData: as `text_lines`; the file is no such object, ends early, goes on after the object, or holds a key or a name within an entry twice.
     """
     yield from _EntryReader(file)
 
@@ -27,22 +27,31 @@ class _EntryReader:
     """Walks the outer object with a window of text that grows only while an entry is incomplete."""
 
     def __init__(self, file: DataFile) -> None:
-        self.file, self.lines, self.decoder = file, text_lines(file), json.JSONDecoder()
+        self.file, self.lines, self.decoder = file, text_lines(file), json.JSONDecoder(object_pairs_hook=object_of_once)
         self.window, self.at, self.line = "", 0, 1
+        self.keys: set[str] = set()
 
     def __iter__(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
         self._take("{")
         if self._peek() == "}":
             raise self.file.no_records()
-        while True:
-            self._peek()
-            line, key = self.line, self._value("a key", str)
-            self._take(":")
-            self._peek()
-            yield line, key, self._value("an object", dict)
-            if self._peek() == "}":
-                return
+        yield self._entry()
+        while self._peek() != "}":
             self._take(",")
+            yield self._entry()
+        self._take("}")
+        if self._peek():
+            raise self._broken("more after the object's closing brace", "the end of the file")
+
+    def _entry(self) -> tuple[int, str, dict[str, Any]]:
+        self._peek()
+        line, key = self.line, self._value("a key", str)
+        if key in self.keys:
+            raise self._broken("a key that an earlier entry has", "every key once")
+        self.keys.add(key)
+        self._take(":")
+        self._peek()
+        return line, key, self._value("an object", dict)
 
     def _grow(self) -> bool:
         number, text = next(self.lines, (0, ""))
@@ -73,6 +82,8 @@ class _EntryReader:
         while True:
             try:
                 value, end = self.decoder.raw_decode(self.window, self.at)
+            except RepeatedNameError:
+                raise repeated_name(self.file, self.line) from None
             except (ValueError, RecursionError):
                 if not self._grow():
                     raise self._broken("no complete JSON from here on", expected) from None

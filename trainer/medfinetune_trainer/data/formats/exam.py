@@ -12,7 +12,7 @@ from medfinetune_api.plan import ColumnsPlan
 from medfinetune_trainer.data.formats.builder import Builder
 from medfinetune_trainer.data.formats.prompts import prompt_form
 from medfinetune_trainer.data.formats.row import Row, letter_index, letters, shown
-from medfinetune_trainer.data.reading import csv_rows, json_lines
+from medfinetune_trainer.data.reading import RepeatedNameError, csv_rows, json_lines, object_of_once, repeated_name
 from medfinetune_trainer.data.records import Record
 
 _TWO_TO_26 = range(2, 27)
@@ -50,7 +50,9 @@ def _options(row: Row, columns: ColumnsPlan) -> tuple[str, ...]:
 def _listed(row: Row, value: object) -> list[object]:
     if isinstance(value, str):
         try:
-            value = json.loads(value)
+            value = json.loads(value, object_pairs_hook=object_of_once)
+        except RepeatedNameError:
+            raise repeated_name(row.file, row.line) from None
         except (ValueError, RecursionError):
             raise row.refuse(found="options that are no JSON", expected="a JSON list or object", remedy="Name one column an option in the manifest.") from None
     if isinstance(value, dict):

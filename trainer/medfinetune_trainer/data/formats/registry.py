@@ -37,24 +37,28 @@ FORMATS: dict[Format, Callable[[Builder], Iterator[Record]]] = {
 }
 
 
-def read_source(source: SourcePlan | TaskPlan, mount: Path) -> Iterator[Record]:
+def read_source(source: SourcePlan | TaskPlan, mount: Path, listed: str = "") -> Iterator[Record]:
     """Records of a source or task, streamed in the file's order.
 
     Args:
         source: source or task of the plan.
         mount: folder where this executor sees the data volume.
+        listed: manifest field that lists it, for messages; as a rule the one for its type.
 
     Raises:
         InvalidData: the path leaves the volume or names nothing, or the file or a row of it is not what the format says; by file:line.
     """
-    file = DataFile(inside(mount, source.path, f"path of {source.name!r}"), source.path)
+    field = listed or ("spec.data.sources" if isinstance(source, SourcePlan) else "spec.evaluation.tasks")
+    file = DataFile(inside(mount, source.path, f"{field}[name={source.name}].path"), source.path)
     domain = source.domain if isinstance(source, SourcePlan) else ""
     build = Builder(file=file, source=source.name, language=source.language, domain=domain, subject=source.subject or "", columns=source.columns)
     yield from FORMATS[source.format](build)
 
 
-def load_source(source: SourcePlan | TaskPlan, mount: Path, cache: Path) -> Dataset:
+def load_source(source: SourcePlan | TaskPlan, mount: Path, cache: Path, listed: str = "") -> Dataset:
     """The records of a source as a memory-mapped dataset, written to a new Arrow file in the folder `cache` (and nowhere else). Columns: `record_features`.
+
+    `source`, `mount` and `listed` are as in `read_source`.
 
     Raises:
         InvalidData: as `read_source`; `cache` keeps no dataset then.
@@ -67,7 +71,7 @@ def load_source(source: SourcePlan | TaskPlan, mount: Path, cache: Path) -> Data
         with partial.open("wb") as stream:
             try:
                 writer = ArrowWriter(stream=stream, features=record_features(), writer_batch_size=1000)
-                for record in read_source(source, mount):
+                for record in read_source(source, mount, listed):
                     writer.write(record.to_row())
                 writer.finalize(close_stream=False)
             except BaseException:

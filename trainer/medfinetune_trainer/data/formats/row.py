@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,9 @@ from typing import Any
 from medfinetune_api.errors import InvalidData
 
 from medfinetune_trainer.data.reading import DataFile, kind_of
+
+_HARMLESS = re.compile("[A-Za-z]|[0-9]{1,2}")
+"""ASCII only: two Korean syllables can be a whole diagnosis."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +73,9 @@ class Row:
 
 def shown(value: object) -> str:
     """An answer as a message may repeat it: a letter or small number, or only its type and length."""
-    text = str(value)
-    if isinstance(value, str | int) and len(text) <= 2 and text.isalnum():
-        return f"the answer {text!r}"
-    return f"an answer of {len(text)} characters" if isinstance(value, str) else f"an answer that is no text ({kind_of(value)})"
+    if isinstance(value, str | int) and _HARMLESS.fullmatch(str(value)):
+        return f"the answer {str(value)!r}"
+    return f"an answer of length {len(value)}" if isinstance(value, str) else f"an answer that is no text ({kind_of(value)})"
 
 
 def letters(count: int) -> tuple[str, ...]:
