@@ -24,7 +24,7 @@ from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import StageResult
 
-from medfinetune_cli.launch import Launch, Machine, launches, ports_needed
+from medfinetune_cli.launch import Launch, Machine, launches, ports_needed, require_devices, visible_devices
 from medfinetune_cli.stage_process import Ended, Stop, run_to_end
 from medfinetune_cli.verdict import verdict
 
@@ -45,8 +45,12 @@ class StageRun:
 def execute(plan: RunPlan, say: Say) -> list[StageRun]:
     """Carry `plan` through its stages until one fails; the last entry is how the run ended.
 
-    Raises OutputConflict where another run holds the folder, StorageFailed where the output volume cannot be written.
+    Raises:
+        InvalidManifest: something is left to do, and this machine has not the GPUs for it; no folder is made.
+        OutputConflict: another run holds the folder. StorageFailed: the output volume cannot be written.
     """
+    if not all(is_complete(stage, plan) for stage in Stage):
+        require_devices(plan.parallelism, this_machine())
     with _held(plan.folder), tempfile.TemporaryDirectory(prefix="medfinetune-") as scratch:
         file = Path(scratch) / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
@@ -125,10 +129,19 @@ def _show_log(speaker: Ended) -> None:
 
 def this_machine() -> Machine:
     """What the caller's environment and affinity leave to this run."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    devices = None if visible is None else tuple(part.strip() for part in visible.split(",") if part.strip())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine(cores, devices, os.environ.get("OMP_NUM_THREADS"))
+    return Machine(cores, visible_devices(_installed_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES")), os.environ.get("OMP_NUM_THREADS"))
+
+
+def _installed_gpus() -> int:
+    """How many GPUs the driver knows; 0 where there is no driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        return int(pynvml.nvmlDeviceGetCount())
+    except pynvml.NVMLError:
+        return 0
 
 
 @contextmanager

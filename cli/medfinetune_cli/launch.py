@@ -9,12 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from medfinetune_api.choices import Stage
+from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.plan import ParallelismPlan
-
-from medfinetune_cli.output import UsageRefusal
 
 STOP_SECONDS = 600.0
 """How long a stage that is asked to stop may take to write its checkpoint before it is killed."""
@@ -25,8 +25,8 @@ class Machine:
     """What this machine lends the run."""
 
     cores: int
-    devices: tuple[str, ...] | None
-    """Accelerators by index or UUID; None where nothing limits them, so that they are counted from 0."""
+    devices: tuple[str, ...]
+    """GPUs by index or UUID."""
     threads: str | None
     """OMP_NUM_THREADS where the caller has set it; it is kept."""
 
@@ -52,8 +52,27 @@ def ports_needed(stage: Stage, parallelism: ParallelismPlan) -> int:
     return 1 + parallelism.nodes if stage is Stage.TRAIN else 0
 
 
+def visible_devices(installed: int, visible: str | None) -> tuple[str, ...]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves of those installed, read as CUDA reads it: up to the first empty or negative entry, all where it is unset."""
+    if visible is None or not installed:
+        return tuple(map(str, range(installed)))
+    return tuple(takewhile(lambda part: part and not part.startswith("-"), map(str.strip, visible.split(","))))
+
+
+def require_devices(parallelism: ParallelismPlan, machine: Machine) -> None:
+    """Raises InvalidManifest where the plan spreads over more GPUs than this machine shows."""
+    wanted = parallelism.nodes * parallelism.gpus_per_node
+    if wanted > len(machine.devices):
+        raise InvalidManifest(
+            "spec.parallelism.gpusPerNode",
+            found=f"{parallelism.nodes} x {parallelism.gpus_per_node} GPUs on a machine that shows {len(machine.devices)}",
+            expected=f"at most {len(machine.devices)} over all nodes",
+            remedy="Lower gpusPerNode or nodes (gpusPerNode: 0 trains on the CPU), or show the run more GPUs (driver, CUDA_VISIBLE_DEVICES).",
+        )
+
+
 def launches(stage: Stage, parallelism: ParallelismPlan, plan: Path, machine: Machine, ports: Sequence[int]) -> tuple[Launch, ...]:
-    """Every process of `stage`, node 0 first. Raises UsageRefusal where fewer accelerators are visible than the plan spreads over."""
+    """Every process of `stage`, node 0 first, on a machine that `require_devices` has passed."""
     command = (sys.executable, "-m", "medfinetune_trainer", str(stage), "--plan", str(plan))
     if stage is not Stage.TRAIN:
         devices = _devices(machine, 0, parallelism.gpus_per_node if stage is Stage.EVALUATE else 0)
@@ -76,18 +95,8 @@ def _gang_member(node: int, parallelism: ParallelismPlan, machine: Machine, port
 
 
 def _devices(machine: Machine, node: int, count: int) -> str:
-    """The `count` accelerators of a node; an empty string hides them all, so that a CPU run stays one on a machine that has some."""
-    wanted = range(node * count, (node + 1) * count)
-    if machine.devices is None:
-        return ",".join(map(str, wanted))
-    if len(machine.devices) < wanted.stop:
-        raise UsageRefusal(
-            "CUDA_VISIBLE_DEVICES",
-            found=f"{len(machine.devices)} accelerators",
-            expected=f"at least {wanted.stop} for spec.parallelism",
-            remedy="Make more accelerators visible, or lower spec.parallelism.nodes or gpusPerNode.",
-        )
-    return ",".join(machine.devices[index] for index in wanted)
+    """The `count` GPUs of a node; an empty string hides them all, so that a CPU run stays one on a machine that has some."""
+    return ",".join(machine.devices[node * count : (node + 1) * count])
 
 
 def _threads(machine: Machine, processes: int) -> str:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import Sharding, Stage
+from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.plan import ParallelismPlan
-from medfinetune_cli.launch import Machine, launches, ports_needed
-from medfinetune_cli.output import UsageRefusal
+from medfinetune_cli.launch import Machine, launches, ports_needed, require_devices, visible_devices
 
 PLAN = Path("/scratch/plan.json")
 
@@ -23,7 +23,7 @@ def parallelism(nodes: int, gpus: int) -> ParallelismPlan:
 def test_a_gang_shares_one_rendezvous_and_nothing_else(nodes: int, gpus: int, cores: int) -> None:
     wanted = parallelism(nodes, gpus)
     ports = range(20000, 20000 + ports_needed(Stage.TRAIN, wanted))
-    gang = launches(Stage.TRAIN, wanted, PLAN, Machine(cores, None, None), ports)
+    gang = launches(Stage.TRAIN, wanted, PLAN, Machine(cores, tuple(map(str, range(64))), None), ports)
     told = [launch.environment for launch in gang]
     assert [one["PET_NODE_RANK"] for one in told] == [str(node) for node in range(nodes)]
     assert {one["MASTER_PORT"] for one in told} == {"20000"}
@@ -41,6 +41,15 @@ def test_a_cpu_run_sees_no_accelerator_and_prepare_never_does() -> None:
     assert evaluate.environment["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
 
 
-def test_too_few_accelerators_are_refused_by_number() -> None:
-    with pytest.raises(UsageRefusal, match=r"2 accelerators.*at least 4"):
-        launches(Stage.TRAIN, parallelism(2, 2), PLAN, Machine(8, ("0", "1"), None), range(9))
+def test_too_few_gpus_are_refused_by_number() -> None:
+    require_devices(parallelism(2, 1), Machine(8, ("0", "1"), None))
+    with pytest.raises(InvalidManifest, match=r"spec\.parallelism\.gpusPerNode: found 2 x 2 GPUs on a machine that shows 2; expected at most 2"):
+        require_devices(parallelism(2, 2), Machine(8, ("0", "1"), None))
+
+
+@pytest.mark.parametrize(
+    ("installed", "visible", "left"),
+    [(2, None, ("0", "1")), (4, "2, GPU-a", ("2", "GPU-a")), (2, "", ()), (2, "-1", ()), (2, "0,-1,1", ("0",)), (0, "0,1", ()), (0, None, ())],
+)
+def test_gpus_are_those_installed_that_the_environment_leaves(installed: int, visible: str | None, left: tuple[str, ...]) -> None:
+    assert visible_devices(installed, visible) == left

@@ -178,3 +178,11 @@ def test_a_stages_refusal_passes_through(workplace: Path, overrides: dict[str, A
     assert (ended.returncode, result["exitCode"]) == (code, code), ended.stderr
     assert where in result["message"]
     assert "Traceback" not in ended.stderr
+
+
+def test_gpus_that_the_machine_does_not_have_are_refused_before_anything_is_made(workplace: Path) -> None:
+    write_manifest(workplace, "gpus.yaml", parallelism={"nodes": 1, "gpusPerNode": 3})
+    ended = medfinetune("-o", "json", *arguments(workplace, "gpus.yaml", "gpus"), CUDA_VISIBLE_DEVICES="")
+    assert ended.returncode == 64, ended.stderr
+    assert json.loads(ended.stdout)["problems"][0]["where"] == "spec.parallelism.gpusPerNode"
+    assert not (workplace / "gpus").exists()
