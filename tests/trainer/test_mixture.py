@@ -30,11 +30,11 @@ def problems(draw: st.DrawFn) -> tuple[list[Pool], dict[str, float]]:
 
 
 def drawn(pools: list[Pool], ratio: dict[str, float], unit: MixUnit, fill: MixFill, seed: int = 0) -> list[list[int]]:
-    """The mixture's indices; examples whose ratio leaves a group without a record are passed over."""
+    """The mixture's indices; examples whose ratio leaves a group without a record, or repeats one without measure, are passed over."""
     try:
         return [indices.tolist() for indices in mix(pools, MixturePlan(by=MixBy.LANGUAGE, ratio=ratio, unit=unit, fill=fill), seed)]
     except InvalidManifest as refusal:
-        assume("too small" not in str(refusal))
+        assume("too small" not in str(refusal) and "passes over a group" not in str(refusal))
         raise
 
 
@@ -108,3 +108,17 @@ def test_ratios_that_cannot_be_reached_are_refused_by_field(ratio: dict[str, flo
     mixture = MixturePlan(by=MixBy.LANGUAGE, ratio=ratio, unit=MixUnit.SAMPLES, fill=MixFill.DOWNSAMPLE)
     with pytest.raises(InvalidManifest, match="spec.data.mixture." + says):
         mix([pool("a", "en", [1]), pool("b", "ko", lengths)], mixture, 0)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "ratio", "says"),
+    [
+        ((1000, 1000), {"en": 1000, "ko": 0.01}, r"ratio\.en: found a share that repeats it 100,000 times in an epoch"),
+        ((1, 5000), {"en": 1, "ko": 1}, r"ratio\.en: found a share that repeats it 5,000 times in an epoch, which grows 2 times"),
+        ((1000, 1000), {"en": 900, "ko": 1}, r"ratio\.en: found .* 900 times in an epoch, which grows 450 times as large as the data"),
+    ],
+)
+def test_repetition_beyond_measure_is_refused_with_its_figure(sizes: tuple[int, int], ratio: dict[str, float], says: str) -> None:
+    pools = [pool("a", "en", [1] * sizes[0]), pool("b", "ko", [1] * sizes[1])]
+    with pytest.raises(InvalidManifest, match=says):
+        mix(pools, MixturePlan(by=MixBy.LANGUAGE, ratio=ratio, unit=MixUnit.SAMPLES, fill=MixFill.REPEAT), 0)

@@ -21,6 +21,10 @@ from medfinetune_trainer.data.apportion import apportion, draw
 
 Indices = NDArray[np.int64]
 FIELD = "spec.data.mixture.ratio"
+MAX_PASSES = 1000
+"""How often an epoch may repeat a group: beyond, the ratio is a slip of the pen, and memory would run out before training began."""
+MAX_GROWTH = 100
+"""How many times the data there is an epoch may hold."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,15 @@ def mix(pools: Sequence[Pool], mixture: MixturePlan | None, seed: int) -> list[I
     With `Samples` each group is within one sample of its share; with `Tokens` within half its longest sample of the tokens asked for.
 
     Raises:
-        InvalidManifest: the ratio names a group that no source has, leaves one out, or gives a group nothing to train on.
+        InvalidManifest: the ratio names a group that no source has, leaves one out, gives one nothing to train on, or repeats beyond the bounds above.
     """
     if mixture is None:
         return [np.arange(len(pool.lengths)) for pool in pools]
     members = _members(pools, mixture)
     weights = {name: _weights(pools, indices, mixture.unit) for name, indices in members.items()}
-    targets = _targets({name: int(weight.sum()) for name, weight in weights.items()}, mixture)
+    available = {name: int(weight.sum()) for name, weight in weights.items()}
+    targets = _targets(available, mixture)
+    _refuse_repetition(available, targets)
     chosen: list[Indices] = [np.empty(0, dtype=np.int64)] * len(pools)
     for name, indices in members.items():
         drawn = _draw(weights[name], targets[name], np.random.default_rng([seed, *name.encode()]))
@@ -94,6 +100,16 @@ def _targets(available: dict[str, int], mixture: MixturePlan) -> dict[str, float
         return {name: share * scale for name, share in shares.items()}
     samples = int(np.floor(scale + 1e-6) if down else np.ceil(scale - 1e-6))
     return dict(zip(shares, apportion(samples, list(shares.values())).tolist(), strict=True))
+
+
+def _refuse_repetition(available: dict[str, int], targets: dict[str, float]) -> None:
+    passes = {name: targets[name] / available[name] for name in targets}
+    growth = sum(targets.values()) / sum(available.values())
+    name = max(passes, key=passes.__getitem__)
+    if passes[name] > MAX_PASSES or growth > MAX_GROWTH:
+        found = f"a share that repeats it {passes[name]:,.0f} times in an epoch, which grows {growth:,.0f} times as large as the data"
+        expected = f"at most {MAX_PASSES:,} passes over a group, and {MAX_GROWTH} times the data"
+        _refuse(name, found, expected, "Bring the shares closer to the data there is, or set fill: Downsample.")
 
 
 def _weights(pools: Sequence[Pool], indices: Sequence[int], unit: MixUnit) -> Indices:
