@@ -117,6 +117,14 @@ def test_a_loss_that_is_not_finite_names_step_and_rows_and_changes_nothing(facto
     assert weight.item() == 1.0
 
 
+@pytest.mark.parametrize(("step", "remedy"), [(1, "the base's weights"), (2, "learningRate")])
+def test_what_is_not_finite_before_any_update_is_not_blamed_on_the_rate(step: int, remedy: str) -> None:
+    stepper = _stepper(nn.Parameter(torch.tensor([[1.0]])), math.nan, LossScale.fresh(dynamic=False))
+    with pytest.raises(Diverged) as refusal:
+        stepper.step(Window(step, 0, range(1), ends_epoch=True), _OneRow())
+    assert remedy in refusal.value.remedy
+
+
 class _Sums:
     """The loss `factor * weight`, of one token."""
 

@@ -22,6 +22,9 @@ from medfinetune_trainer.optim.parts import Parts, Rows
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.window import MicroBatch, Window, micro_batches
 
+AFTER_UPDATES = "Lower spec.training.learningRate, lengthen warmupSteps or set maxGradNorm, in a new run; complete checkpoints are kept."
+BEFORE_ANY_UPDATE = "No update was made yet, so the rate is not the cause: compare the base's weights with the publisher's hashes, then look at these rows."
+
 
 @dataclass(frozen=True)
 class StepFigures:
@@ -109,7 +112,7 @@ class Stepper:
             f"step {window.step}",
             found=f"{found} in rows {_spans(bad)} of epoch {window.epoch + 1}",
             expected="a finite loss and gradient",
-            remedy="Lower spec.training.learningRate, lengthen warmupSteps or set maxGradNorm, in a new run; complete checkpoints are kept.",
+            remedy=BEFORE_ANY_UPDATE if window.step == 1 else AFTER_UPDATES,
         )
 
 
