@@ -1,9 +1,39 @@
-"""The one base of every contract model: camelCase in JSON, snake_case in Python, frozen, and closed to unknown fields."""
+"""The one base of every contract model: camelCase in JSON, snake_case in Python, closed to unknown fields, and immutable, maps included."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_serializer, field_validator
 from pydantic.alias_generators import to_camel
+
+Value = TypeVar("Value")
+
+
+class FrozenMap(Mapping[str, Value]):
+    """A map that cannot be changed; unlike a `MappingProxyType` it may be pickled and copied. Equal to any map of the same entries."""
+
+    __slots__ = ("_entries",)
+
+    def __init__(self, entries: Mapping[str, Value]) -> None:
+        self._entries = MappingProxyType(dict(entries))
+
+    def __getitem__(self, name: str) -> Value:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return FrozenMap, (dict(self),)
 
 
 class Contract(BaseModel):
@@ -19,6 +49,21 @@ class Contract(BaseModel):
         hide_input_in_errors=True,
         use_attribute_docstrings=True,
     )
+
+    @field_validator("*")
+    @classmethod
+    def _freeze(cls, value: Any) -> Any:
+        """`frozen=True` keeps a field from being set anew, not a map in it from being changed."""
+        return FrozenMap(value) if isinstance(value, Mapping) else value
+
+    @field_serializer("*", mode="wrap")
+    def _thaw(self, value: Any, handler: SerializerFunctionWrapHandler) -> Any:
+        """Serialisers know dict only."""
+        return handler(dict(value) if isinstance(value, FrozenMap) else value)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields replaced; as in pydantic the new values are not checked, but their maps are frozen."""
+        return super().model_copy(update={name: self._freeze(value) for name, value in (update or {}).items()}, deep=deep)
 
     def to_json(self) -> str:
         """Canonical JSON text: camelCase keys in declared order, absent optional fields left out, no trailing newline."""

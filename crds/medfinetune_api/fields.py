@@ -29,7 +29,8 @@ def model_at(model: type[BaseModel], path: Path) -> type[BaseModel] | None:
 
 
 def known_path(model: type[BaseModel], loc: Path) -> Path:
-    """The part of pydantic's location that a manifest has: it ends where a scalar does, before the names of union branches."""
+    """The part of pydantic's location that a manifest has: it ends where a scalar does, before the names of union branches, or at a map's faulty key."""
+    loc = loc[:-1] if loc[-1:] == ("[key]",) else loc
     for length in range(1, len(loc)):
         if not _has_parts(_annotation_at(model, loc[:length])):
             return loc[:length]

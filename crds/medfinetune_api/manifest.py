@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from medfinetune_api.fields import dotted, fields_of, model_at
 from medfinetune_api.problems import Locate, described, problems_of
 from medfinetune_api.spec import API_VERSION, KIND, MedFineTune
 from medfinetune_api.yaml_lines import Document, read_document
+
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class ManifestErrors(InvalidManifest):
@@ -60,11 +63,22 @@ def _locator(document: Document) -> Locate:
 
 
 def _parsed(value: Any, locate: Locate) -> MedFineTune:
+    _require_text(value, locate)
     _require_kind(value, locate)
     try:
         return MedFineTune.model_validate_json(json.dumps(_pruned(value)), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         raise ManifestErrors(tuple(problems_of(error, MedFineTune, locate))) from None
+
+
+def _require_text(value: Any, locate: Locate, path: FieldPath = ()) -> None:
+    """Refuse half of a surrogate pair, which an escape can write and JSON cannot carry."""
+    if isinstance(value, str) and LONE_SURROGATE.search(value):
+        found, remedy = "half of a surrogate pair", "Write the character itself, or remove the escape."
+        raise ManifestErrors((InvalidManifest(locate(path), found=found, expected="text of Unicode characters", remedy=remedy),))
+    for key, part in value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ():
+        _require_text(key, locate, (*path, key))
+        _require_text(part, locate, (*path, key))
 
 
 def _pruned(value: Any, path: FieldPath = ()) -> Any:

@@ -7,9 +7,10 @@ change when a volume is mounted elsewhere.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from medfinetune_api.base import Contract
 from medfinetune_api.choices import (
@@ -26,20 +27,55 @@ from medfinetune_api.choices import (
     Precision,
     Schedule,
     Sharding,
-    Stratum,
     Toggle,
 )
 from medfinetune_api.layout import RunFolder
+from medfinetune_api.scalars import (
+    ENTRIES,
+    Alpha,
+    BatchSize,
+    BatchTokens,
+    ColumnName,
+    Decay,
+    Epochs,
+    Epsilon,
+    EverySteps,
+    Folder,
+    Fraction,
+    Gpus,
+    GradNorm,
+    HeldOut,
+    Kept,
+    Label,
+    LanguageTag,
+    LearningRate,
+    Limit,
+    MicroBatch,
+    Name,
+    Nodes,
+    OptionColumns,
+    Rank,
+    Ratio,
+    RelativePath,
+    RowLength,
+    RunName,
+    Seed,
+    Sha256,
+    Strata,
+    TargetModules,
+    Uid,
+    WarmupSteps,
+)
 
 
 class Identity(Contract):
     """Which object a run belongs to."""
 
-    name: str
+    name: RunName
     """metadata.name."""
-    namespace: str
+    namespace: Name
     """metadata.namespace; `local` where no cluster is involved."""
-    uid: str
+    uid: Uid
     """metadata.uid; without a cluster, a UUID derived from name and spec."""
 
     @property
@@ -51,54 +87,54 @@ class Identity(Contract):
 class Mounts(Contract):
     """Where this executor sees the three volumes: absolute folders. Not part of the hash."""
 
-    models: str
+    models: Folder
     """Folder of the base models."""
-    data: str
+    data: Folder
     """Folder of the records."""
-    output: str
+    output: Folder
     """Folder that holds one folder a run."""
 
 
 class ModelPlan(Contract):
     """The base model."""
 
-    path: str
+    path: RelativePath
     """Folder relative to `mounts.models`."""
-    sha256: str | None = None
+    sha256: Sha256 | None = None
     """Hash that its weights must have; None checks none."""
 
 
 class ColumnsPlan(Contract):
     """Where an `Exam` file keeps what. `options` is one column that holds a list or an object, or one column an option."""
 
-    question: str
+    question: ColumnName
     """Column of the question's text."""
-    options: tuple[str, ...]
+    options: OptionColumns
     """Columns of the options, in the order of their letters."""
-    answer: str
+    answer: ColumnName
     """Column of the right answer."""
     answer_style: AnswerStyle
     """How the answer is written."""
-    subject: str | None = None
+    subject: ColumnName | None = None
     """Column of the subject; None where the file has none."""
-    id: str | None = None
+    id: ColumnName | None = None
     """Column of the record's identifier; None counts by line."""
 
 
 class SourcePlan(Contract):
     """One file of records."""
 
-    name: str
+    name: Name
     """Unique among the sources."""
-    path: str
+    path: RelativePath
     """File relative to `mounts.data`; `.gz` is decompressed."""
     format: Format
     """How the file is laid out."""
-    language: str
+    language: LanguageTag
     """BCP 47 language tag."""
-    domain: str
+    domain: Label
     """What a mixture by Domain counts it under."""
-    subject: str | None = None
+    subject: Label | None = None
     """Subject of every record, where the file names none."""
     columns: ColumnsPlan | None = None
     """Of an `Exam` file; None for the other formats."""
@@ -107,11 +143,11 @@ class SourcePlan(Contract):
 class ValidationPlan(Contract):
     """The records that are never trained on."""
 
-    fraction: float
+    fraction: HeldOut
     """Share of the records of `sources` held out, 0 to 0.5; 0 where `sources` is given."""
-    stratify_by: tuple[Stratum, ...]
+    stratify_by: Strata
     """What the held-out share keeps in proportion."""
-    sources: tuple[SourcePlan, ...]
+    sources: Annotated[tuple[SourcePlan, ...], Field(max_length=ENTRIES)]
     """Files to validate on; empty where a fraction is held out."""
 
 
@@ -120,7 +156,7 @@ class MixturePlan(Contract):
 
     by: MixBy
     """What the ratio's names are."""
-    ratio: Mapping[str, float]
+    ratio: Ratio
     """Parts by name; names every group of the sources and no other."""
     unit: MixUnit
     """What the ratio counts."""
@@ -131,13 +167,13 @@ class MixturePlan(Contract):
 class DataPlan(Contract):
     """The records, and how they become training rows."""
 
-    sources: tuple[SourcePlan, ...]
+    sources: Annotated[tuple[SourcePlan, ...], Field(max_length=ENTRIES)]
     """Files to train on."""
     validation: ValidationPlan
     """What is held out."""
     mixture: MixturePlan | None = None
     """None trains on every record once an epoch."""
-    max_length: int
+    max_length: RowLength
     """Length of a packed row in tokens."""
     packing: Packing
     """How documents share rows."""
@@ -152,13 +188,13 @@ class DataPlan(Contract):
 class LoraPlan(Contract):
     """The low-rank adapter: W = W_frozen + (alpha / rank) A B^T."""
 
-    rank: int
+    rank: Rank
     """Rank of the adapter matrices."""
-    alpha: float
+    alpha: Alpha
     """Scale of the adapter, divided by the rank."""
-    dropout: float
+    dropout: Decay
     """Share of the adapter's inputs dropped in training, 0 to below 1."""
-    target_modules: Literal["all-linear"] | tuple[str, ...]
+    target_modules: Literal["all-linear"] | TargetModules
     """Linear layers that get an adapter: names, or each but the head."""
 
 
@@ -176,56 +212,56 @@ class SchedulerPlan(Contract):
 
     type: Schedule
     """Course after the warm-up."""
-    warmup_steps: int
+    warmup_steps: WarmupSteps
     """Optimizer steps of linear rise from 0 to the peak."""
-    minimum_ratio: float
+    minimum_ratio: Fraction
     """Floor of the learning rate as a share of its peak."""
 
 
 class OptimizerPlan(Contract):
     """AdamW."""
 
-    beta1: float
+    beta1: Decay
     """Decay of the gradient's mean."""
-    beta2: float
+    beta2: Decay
     """Decay of the squared gradient's mean."""
-    epsilon: float
+    epsilon: Epsilon
     """Term that keeps the update's denominator from 0."""
-    weight_decay: float
+    weight_decay: Fraction
     """Decoupled weight decay."""
-    max_grad_norm: float
+    max_grad_norm: GradNorm
     """Global norm at which gradients are clipped; 0 turns clipping off."""
 
 
 class TrainingPlan(Contract):
     """The optimization."""
 
-    epochs: int
+    epochs: Epochs
     """Passes over the mixed training data."""
-    learning_rate: float
+    learning_rate: LearningRate
     """Peak learning rate."""
     scheduler: SchedulerPlan
     """The learning rate's course."""
     optimizer: OptimizerPlan
     """AdamW's constants."""
-    global_batch_tokens: int
+    global_batch_tokens: BatchTokens
     """Slots an optimizer step: rows x max_length, a multiple of max_length."""
     precision: Precision
     """Compute type of matrix products."""
-    micro_batch: Literal["Auto"] | int
+    micro_batch: MicroBatch
     """Rows in one forward pass of one rank."""
     activation_checkpointing: Toggle
     """Whether activations are computed again instead of kept."""
-    seed: int
+    seed: Seed
     """Seed of everything random."""
 
 
 class ParallelismPlan(Contract):
     """The gang that trains."""
 
-    nodes: int
+    nodes: Nodes
     """Machines, or pods, one agent each."""
-    gpus_per_node: int
+    gpus_per_node: Gpus
     """0 trains on the CPU, one process a node."""
     sharding: Sharding
     """How parameters are spread over the ranks."""
@@ -244,28 +280,28 @@ class ParallelismPlan(Contract):
 class CheckpointPlan(Contract):
     """What a run that was stopped continues from."""
 
-    every_steps: int
+    every_steps: EverySteps
     """Optimizer steps between checkpoints."""
-    keep: int
+    keep: Kept
     """Complete checkpoints kept, the newest first."""
 
 
 class TaskPlan(Contract):
     """One examination."""
 
-    name: str
+    name: Name
     """Unique among the tasks."""
-    path: str
+    path: RelativePath
     """File relative to `mounts.data`; `.gz` is decompressed."""
     format: Format
     """How the file is laid out; its questions have options."""
-    language: str
+    language: LanguageTag
     """BCP 47 language tag."""
-    subject: str | None = None
+    subject: Label | None = None
     """Subject of every question, where the file names none."""
     columns: ColumnsPlan | None = None
     """Of an `Exam` file; None for the other formats."""
-    limit: int | None = None
+    limit: Limit | None = None
     """Most questions asked, drawn by seed and in proportion to the subjects; None asks all."""
 
 
@@ -274,9 +310,9 @@ class EvaluationPlan(Contract):
 
     baseline: bool
     """Whether the untuned base answers the same questions."""
-    batch_size: int
+    batch_size: BatchSize
     """Questions in one forward pass."""
-    tasks: tuple[TaskPlan, ...]
+    tasks: Annotated[tuple[TaskPlan, ...], Field(max_length=ENTRIES)]
     """Examinations; without any, the adapter is delivered unjudged."""
 
 

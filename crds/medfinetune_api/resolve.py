@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -85,32 +84,23 @@ def _plan(spec: Mapping[str, Any], identity: Identity, mounts: Mounts) -> dict[s
     return {
         "identity": identity.model_dump(by_alias=True),
         "mounts": mounts.model_dump(by_alias=True),
-        "model": {**_without(spec["model"], "volume"), "path": _path(spec["model"]["path"])},
+        "model": _without(spec["model"], "volume"),
         "data": {
             **_without(data, "volume"),
-            "sources": [_source(source) for source in data["sources"]],
-            "validation": {"fraction": 0, "stratifyBy": [], **held_out, "sources": [_source(source) for source in held_out.get("sources", [])]},
+            "validation": {"fraction": 0, "stratifyBy": [], "sources": [], **held_out},
             "mixture": _mixture(data.get("mixture")),
         },
         "tuning": {**spec["tuning"], "lora": {**lora, "targetModules": "all-linear" if all_linear else lora["targetModules"]}},
         "training": spec["training"],
         "parallelism": spec["parallelism"],
         "checkpoint": spec["checkpoint"],
-        "evaluation": {**spec["evaluation"], "tasks": [_source(task) for task in spec["evaluation"]["tasks"]]},
+        "evaluation": spec["evaluation"],
     }
-
-
-def _source(source: Mapping[str, Any]) -> dict[str, Any]:
-    return {**source, "path": _path(source["path"])}
 
 
 def _mixture(mixture: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Names in order, so that the hash does not depend on the order they were written in."""
     return {**mixture, "ratio": dict(sorted(mixture["ratio"].items()))} if mixture else None
-
-
-def _path(path: str) -> str:
-    return str(PurePosixPath(path))
 
 
 def _without(fields: Mapping[str, Any], name: str) -> dict[str, Any]:

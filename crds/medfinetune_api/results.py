@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
 
 from medfinetune_api.base import Contract
 from medfinetune_api.choices import Sharding, Stage
 from medfinetune_api.exits import EXITS, Exit
+from medfinetune_api.scalars import ENTRIES, Count, ExitCode, Fraction, Label, LanguageTag, Message, Name, Reason, Rows, Sha256
 
 MAX_RESULT_BYTES = 4000
 """Kubernetes cuts a termination message at 4,096 bytes."""
+NAME_LENGTH = FIGURES = 256
+FigureName = Annotated[str, Field(max_length=NAME_LENGTH)]
+SubjectName = Annotated[str, Field(max_length=131072)]
+"""As the data file writes it, which bounds it by the longest cell that Python's CSV reader takes."""
 
 
 class StageResult(Contract):
@@ -18,13 +26,13 @@ class StageResult(Contract):
 
     stage: Stage
     """Which stage ended."""
-    exit_code: int
+    exit_code: ExitCode
     """Its exit code, by the contract's table."""
-    reason: str
+    reason: Reason
     """CamelCase, from the exit table."""
-    message: str
+    message: Message
     """One sentence for a person; no record text."""
-    numbers: Mapping[str, float]
+    numbers: Annotated[Mapping[FigureName, float], Field(max_length=FIGURES)]
     """Measured figures, by snake_case name with unit."""
 
     @classmethod
@@ -32,9 +40,10 @@ class StageResult(Contract):
         """Build a result whose JSON fits the termination message.
 
         The message is cut to 1,000 characters, then numbers are left out from the end, then the message is cut on (its JSON may be longer than its text).
-        Numbers that are not finite, which JSON cannot write, are left out.
+        Numbers that are not finite, which JSON cannot write, or whose name is too long are left out.
         """
-        kept = {name: value for name, value in (numbers or {}).items() if math.isfinite(value)}
+        fitting = {name: value for name, value in (numbers or {}).items() if math.isfinite(value) and len(name) <= NAME_LENGTH}
+        kept = dict(list(fitting.items())[:FIGURES])
         result = cls(stage=stage, exit_code=code, reason=EXITS[code].reason, message=message[:1000], numbers=kept)
         while len(result.to_json().encode()) > MAX_RESULT_BYTES:
             if kept:
@@ -46,44 +55,44 @@ class StageResult(Contract):
 class SourceShare(Contract):
     """One row of the mixture table."""
 
-    name: str
+    name: Name
     """Name of the source."""
-    language: str
+    language: LanguageTag
     """BCP 47 language tag."""
-    domain: str
+    domain: Label
     """Domain of the source."""
-    samples_read: int
+    samples_read: Count
     """Records in the file."""
-    validation: int
+    validation: Count
     """Records held out."""
-    over_long: int
+    over_long: Count
     """Records longer than maxLength: dropped or truncated, by the plan's policy."""
-    tokens_dropped: int
+    tokens_dropped: Count
     """Tokens lost to the over-long policy."""
-    mixed_out: int
+    mixed_out: Count
     """Records that downsampling left out."""
-    samples: int
+    samples: Count
     """Records an epoch trains on; repeats count each time."""
-    tokens: int
+    tokens: Count
     """Tokens of these records."""
-    share: float
+    share: Fraction
     """Share of the epoch in the mixture's unit (samples where no mixture is set), 0 to 1."""
 
 
 class PackingReport(Contract):
     """What packing gained, as the study defines it (Yoo et al. 2026, section on data preparation)."""
 
-    efficiency: float
+    efficiency: Fraction
     """PackingEfficiency: sum of token counts over all samples / (rows x maxLength), 0 to 1."""
-    efficiency_unpacked: float
+    efficiency_unpacked: Fraction
     """The same with one sample a row."""
-    rows: int
+    rows: Count
     """Packed rows an epoch."""
-    rows_unpacked: int
+    rows_unpacked: Count
     """Rows an epoch with one sample a row."""
-    steps_per_epoch: int
+    steps_per_epoch: Count
     """Optimizer steps an epoch."""
-    steps_per_epoch_unpacked: int
+    steps_per_epoch_unpacked: Count
     """Optimizer steps an epoch with one sample a row."""
 
 
@@ -92,7 +101,7 @@ class Chosen(Contract):
 
     sharding: Sharding
     """How parameters are spread over the ranks; never Auto."""
-    micro_batch: int
+    micro_batch: Rows
     """Rows in one forward pass of one rank."""
     activation_checkpointing: bool
     """Whether activations are computed again instead of kept."""
@@ -101,70 +110,74 @@ class Chosen(Contract):
 class Prepared(Contract):
     """`prepared.json`: what prepare measured and chose. Written last, so that its presence means prepare is complete."""
 
-    plan_sha256: str
+    plan_sha256: Sha256
     """Hash of the plan it belongs to."""
-    sources: tuple[SourceShare, ...]
+    sources: Annotated[tuple[SourceShare, ...], Field(max_length=2 * ENTRIES)]
     """The mixture table, one row a source."""
     packing: PackingReport
     """What packing gained."""
     chosen: Chosen
     """What the plan left to prepare."""
-    train_documents: int
+    train_documents: Count
     """Tokenised documents in `data/train`."""
-    validation_documents: int
+    validation_documents: Count
     """Tokenised documents in `data/validation`."""
-    validation_rows: int
+    validation_rows: Count
     """Packed rows of the validation documents."""
-    total_steps: int
+    total_steps: Count
     """Optimizer steps of all epochs."""
-    loss_token_share: float
+    loss_token_share: Fraction
     """Share of an epoch's tokens that carry loss, 0 to 1."""
 
 
 class Score(Contract):
     """Accuracy over n questions with a Wilson 95 % interval."""
 
-    n: int
+    n: Count
     """Questions asked."""
-    accuracy: float
+    accuracy: Fraction
     """Share answered rightly, 0 to 1."""
-    low: float
+    low: Fraction
     """Lower end of the interval."""
-    high: float
+    high: Fraction
     """Upper end of the interval."""
+
+
+BySubject = Annotated[Mapping[SubjectName, Score], Field(max_length=1_000_000)]
+ByLanguage = Annotated[Mapping[LanguageTag, Score], Field(max_length=ENTRIES)]
 
 
 class TaskScores(Contract):
     """One task, base and tuned on the same questions."""
 
-    task: str
+    task: Name
     """Name of the task."""
-    language: str
+    language: LanguageTag
     """BCP 47 language tag."""
-    version: str
+    version: Label
     """Task version, as lm-evaluation-harness records it."""
-    questions: int
+    questions: Count
     """Questions asked."""
-    available: int
+    available: Count
     """Questions in the file."""
     base: Score | None = None
     """Of the untuned base; None without a baseline."""
     tuned: Score
     """Of the tuned model."""
-    base_by_subject: Mapping[str, Score]
+    base_by_subject: BySubject
     """Of the untuned base, by subject; empty without a baseline."""
-    tuned_by_subject: Mapping[str, Score]
+    tuned_by_subject: BySubject
     """Of the tuned model, by subject."""
 
 
 class EvaluationSummary(Contract):
     """`evaluation/summary.json`. Written last, so that its presence means evaluate is complete."""
 
-    plan_sha256: str
+    plan_sha256: Sha256
     """Hash of the plan it belongs to."""
-    tasks: tuple[TaskScores, ...]
+    tasks: Annotated[tuple[TaskScores, ...], Field(max_length=ENTRIES)]
     """One entry a task, in the plan's order."""
-    base_by_language: Mapping[str, Score]
+    base_by_language: ByLanguage
     """Of the untuned base over all tasks of a language; empty without a baseline."""
-    tuned_by_language: Mapping[str, Score]
+    tuned_by_language: ByLanguage
     """Of the tuned model over all tasks of a language."""

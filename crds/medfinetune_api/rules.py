@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from medfinetune_api.spec_data import DataSpec, SourceSpec, TaskSpec, ValidationSpec
     from medfinetune_api.spec_training import LoraSpec, TuningSpec
 
-RUN_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
-CLIMBS = re.compile(r"(^|/)[.][.](/|$)")
+RUN_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+RUN_NAME_LENGTH = 40
+ODD_NAME = re.compile(r"(^|/)[.]{0,2}(/|\Z)")
+"""Nothing, `.` or `..` between slashes: an absolute path, one that climbs, or a second spelling of another path."""
 WITH_OPTIONS = (Format.MEDQA, Format.KORMEDMCQA, Format.PUBMEDQA, Format.EXAM)
 
 
@@ -46,11 +48,11 @@ def _unique(list_field: str, key: str, python: Callable[[Any], Iterable[Any]]) -
 
 
 def _name_holds(manifest: MedFineTune) -> bool:
-    return len(manifest.metadata.name) <= 40 and RUN_NAME.fullmatch(manifest.metadata.name) is not None
+    return len(manifest.metadata.name) <= RUN_NAME_LENGTH and re.fullmatch(RUN_NAME, manifest.metadata.name) is not None
 
 
 RUN_NAME_IS_LABEL = Rule(
-    cel="self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    cel=f"self.metadata.name.size() <= {RUN_NAME_LENGTH} && self.metadata.name.matches('{RUN_NAME}')",
     holds=_name_holds,
     expected="at most 40 lower-case letters, digits and '-', beginning with a letter and not ending with '-'",
     remedy="Rename the run: Jobs, Services and folders are named after it.",
@@ -62,13 +64,13 @@ RUN_NAME_IS_LABEL = Rule(
 
 
 def _path_holds(path: str) -> bool:
-    return not path.startswith("/") and "\\" not in path and CLIMBS.search(path) is None
+    return "\\" not in path and ODD_NAME.search(path) is None
 
 
 PATH_STAYS_INSIDE = Rule(
-    cel=r"!self.startsWith('/') && !self.contains('\\') && !self.matches('(^|/)[.][.](/|$)')",
+    cel=r"!self.contains('\\') && !self.matches('(^|/)[.]{0,2}(/|$)')",
     holds=_path_holds,
-    expected="a path relative to its volume, with '/' between names and no '..'",
+    expected="a path relative to its volume, with one '/' between names, none at either end, and no '.' or '..' among them",
     remedy="Name the file or folder as it lies below the volume's root.",
 )
 
@@ -115,6 +117,7 @@ STRATIFY_WITH_FRACTION = Rule(
 
 STRATA_UNIQUE = _unique("stratifyBy", "", lambda validation: validation.stratify_by or ())
 SOURCE_NAMES_UNIQUE = _unique("sources", "name", lambda node: [source.name for source in node.sources or ()])
+SOURCE_PATHS_UNIQUE = _unique("sources", "path", lambda node: [source.path for source in node.sources or ()])
 TASK_NAMES_UNIQUE = _unique("tasks", "name", lambda evaluation: [task.name for task in evaluation.tasks])
 OPTION_COLUMNS_UNIQUE = _unique("options", "", lambda columns: columns.options)
 

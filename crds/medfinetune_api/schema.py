@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _root() -> Schema:
     """The object itself: metadata is the API server's own, status is ours, apiVersion and kind are already decided when the schema is asked."""
-    manifest = structural(MedFineTune.model_json_schema())
+    manifest = MedFineTune.model_json_schema()
     parts = {
         "apiVersion": {"type": "string", "description": manifest["properties"]["apiVersion"]["description"]},
         "kind": {"type": "string", "description": manifest["properties"]["kind"]["description"]},

@@ -11,14 +11,15 @@ from medfinetune_api import rules
 from medfinetune_api.base import Contract
 from medfinetune_api.choices import Preset
 from medfinetune_api.ruled import Ruled
-from medfinetune_api.scalars import Name, RelativePath, Sha256
+from medfinetune_api.scalars import AnnotationValue, LabelKey, LabelValue, Name, ObjectName, RelativePath, Sha256
 from medfinetune_api.spec_data import DataSpec, EvaluationSpec, VolumeSpec
 from medfinetune_api.spec_training import CheckpointSpec, ParallelismSpec, TrainingSpec, TuningSpec
 
 API_VERSION = "medfinetune.io/v1alpha1"
 KIND = "MedFineTune"
 
-Annotations = Annotated[Mapping[str, str], Field(max_length=256)]
+Labels = Annotated[Mapping[LabelKey, LabelValue], Field(max_length=256)]
+Annotations = Annotated[Mapping[LabelKey, AnnotationValue], Field(max_length=256)]
 
 
 class ModelSpec(Contract):
@@ -67,11 +68,11 @@ class FineTuneSpec(Ruled):
 class Metadata(Contract):
     """The part of Kubernetes' object metadata that a manifest writes."""
 
-    name: str
+    name: ObjectName
     """Name of the run: at most 40 lower-case letters, digits and '-', beginning with a letter."""
     namespace: Name | None = None
     """Namespace of the run. Default: the client's; local runs have none."""
-    labels: Annotations | None = None
+    labels: Labels | None = None
     """Labels, for whoever selects runs; they decide nothing."""
     annotations: Annotations | None = None
     """Notes, for whoever reads the object; they decide nothing."""

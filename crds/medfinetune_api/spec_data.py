@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field
 
 from medfinetune_api import rules
 from medfinetune_api.base import Contract
-from medfinetune_api.choices import AnswerStyle, ChatTemplate, Format, LossOn, MixBy, MixFill, MixUnit, Overlong, Packing, Stratum
+from medfinetune_api.choices import AnswerStyle, ChatTemplate, Format, LossOn, MixBy, MixFill, MixUnit, Overlong, Packing
 from medfinetune_api.ruled import Ruled
-from medfinetune_api.scalars import ClaimName, ColumnName, Label, LanguageTag, Name, RelativePath
-
-Share = Annotated[float, Field(gt=0, le=1000)]
+from medfinetune_api.scalars import (
+    ENTRIES,
+    BatchSize,
+    ClaimName,
+    ColumnName,
+    HeldOut,
+    Label,
+    LanguageTag,
+    Limit,
+    Name,
+    OptionColumns,
+    Ratio,
+    RelativePath,
+    RowLength,
+    Strata,
+)
 
 
 class ClaimSpec(Contract):
@@ -37,7 +49,7 @@ class ColumnsSpec(Ruled):
 
     question: ColumnName
     """Column of the question's text."""
-    options: Annotated[tuple[ColumnName, ...], Field(min_length=1, max_length=26)]
+    options: OptionColumns
     """Columns of the answer options in the order of their letters; a single one names a column that holds all of them as a list or an object. 1 to 26."""
     answer: ColumnName
     """Column of the right answer."""
@@ -73,14 +85,14 @@ class SourceSpec(Ruled):
 class ValidationSpec(Ruled):
     """The records that are never trained on and measure the loss after each epoch."""
 
-    rules = (rules.FRACTION_OR_SOURCES, rules.STRATIFY_WITH_FRACTION, rules.STRATA_UNIQUE, rules.SOURCE_NAMES_UNIQUE)
+    rules = (rules.FRACTION_OR_SOURCES, rules.STRATIFY_WITH_FRACTION, rules.STRATA_UNIQUE, rules.SOURCE_NAMES_UNIQUE, rules.SOURCE_PATHS_UNIQUE)
 
-    fraction: Annotated[float, Field(ge=0, le=0.5)] | None = None
+    fraction: HeldOut | None = None
     """Share of the training records to hold out, 0 to 0.5; 0 holds none out. Default 0.1, unless sources are given."""
-    stratify_by: Annotated[tuple[Stratum, ...], Field(max_length=2)] | None = None
+    stratify_by: Strata | None = None
     """What the held-out share keeps in proportion. Default [Language, Subject]."""
-    sources: Annotated[tuple[SourceSpec, ...], Field(min_length=1, max_length=64)] | None = None
-    """Files to validate on in place of a fraction, 1 to 64; none of them may be trained on."""
+    sources: Annotated[tuple[SourceSpec, ...], Field(min_length=1, max_length=ENTRIES)] | None = None
+    """Files to validate on in place of a fraction, 1 to 64, each once; none of them may be trained on."""
 
 
 class MixtureSpec(Contract):
@@ -88,8 +100,8 @@ class MixtureSpec(Contract):
 
     by: MixBy
     """What the ratio's names are: Language, Source or Domain."""
-    ratio: Annotated[Mapping[str, Share], Field(min_length=1, max_length=64)]
-    """Parts by name, above 0 and at most 1000 each, such as {en: 5, ko: 5}; names every language, domain or source of data.sources and no other."""
+    ratio: Ratio
+    """Parts by name, 0.01 to 1000 each, such as {en: 5, ko: 5}; names every language, domain or source of data.sources and no other."""
     unit: MixUnit = MixUnit.SAMPLES
     """What the ratio counts: Samples or Tokens. Default Samples."""
     fill: MixFill = MixFill.DOWNSAMPLE
@@ -99,17 +111,17 @@ class MixtureSpec(Contract):
 class DataSpec(Ruled):
     """The records, and how they become training rows."""
 
-    rules = (rules.SOURCE_NAMES_UNIQUE, rules.VALIDATION_APART, rules.RATIO_NAMES_EXIST, rules.RATIO_NAMES_ALL)
+    rules = (rules.SOURCE_NAMES_UNIQUE, rules.SOURCE_PATHS_UNIQUE, rules.VALIDATION_APART, rules.RATIO_NAMES_EXIST, rules.RATIO_NAMES_ALL)
 
     volume: VolumeSpec
     """Where the files of sources and evaluation tasks lie."""
-    sources: Annotated[tuple[SourceSpec, ...], Field(min_length=1, max_length=64)]
-    """Files to train on, 1 to 64."""
+    sources: Annotated[tuple[SourceSpec, ...], Field(min_length=1, max_length=ENTRIES)]
+    """Files to train on, 1 to 64, each once."""
     validation: ValidationSpec | None = None
     """What is held out. Default: a tenth of the records, in proportion to languages and subjects."""
     mixture: MixtureSpec | None = None
     """In what proportion the sources are trained on. Default: every record once an epoch."""
-    max_length: Annotated[int, Field(ge=16, le=131072)] | None = None
+    max_length: RowLength | None = None
     """Length of a packed row in tokens, 16 to 131072. Default: the preset's, or 2048."""
     packing: Packing | None = None
     """How documents share rows: BestFit, or None for one document a row. Default: the preset's, or BestFit."""
@@ -138,7 +150,7 @@ class TaskSpec(Ruled):
     """Subject of every question where the file names none; none where absent."""
     columns: ColumnsSpec | None = None
     """Where an Exam file keeps what; with format Exam, and only there."""
-    limit: Annotated[int, Field(ge=1, le=1000000)] | None = None
+    limit: Limit | None = None
     """Most questions asked, drawn by seed in proportion to the subjects, 1 to 1000000. Default: all."""
 
 
@@ -149,7 +161,7 @@ class EvaluationSpec(Ruled):
 
     baseline: bool = True
     """Whether the untuned base answers the same questions. Default true."""
-    batch_size: Annotated[int, Field(ge=1, le=1024)] = 8
+    batch_size: BatchSize = 8
     """Questions in one forward pass, 1 to 1024. Default 8."""
-    tasks: Annotated[tuple[TaskSpec, ...], Field(max_length=64)] = ()
+    tasks: Annotated[tuple[TaskSpec, ...], Field(max_length=ENTRIES)] = ()
     """Examinations, at most 64; without any, the adapter is delivered unjudged. Default none."""

@@ -5,17 +5,29 @@ A field that a preset may decide has no default here: absent means the preset's 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from pydantic import Field
-
 from medfinetune_api import rules
 from medfinetune_api.base import Contract
 from medfinetune_api.choices import Method, Precision, Schedule, Sharding, Toggle
 from medfinetune_api.ruled import Ruled
-from medfinetune_api.scalars import ModuleName
-
-MicroBatch = Literal["Auto"] | Annotated[int, Field(ge=1, le=4096)]
+from medfinetune_api.scalars import (
+    Alpha,
+    BatchTokens,
+    Decay,
+    Epochs,
+    Epsilon,
+    EverySteps,
+    Fraction,
+    Gpus,
+    GradNorm,
+    Kept,
+    LearningRate,
+    MicroBatch,
+    Nodes,
+    Rank,
+    Seed,
+    TargetModules,
+    WarmupSteps,
+)
 
 
 class LoraSpec(Ruled):
@@ -23,13 +35,13 @@ class LoraSpec(Ruled):
 
     rules = (rules.ALL_LINEAR_ALONE, rules.TARGETS_UNIQUE)
 
-    rank: Annotated[int, Field(ge=1, le=1024)] | None = None
+    rank: Rank | None = None
     """Rank of the adapter matrices, 1 to 1024. Default: the preset's, or 16."""
-    alpha: Annotated[float, Field(gt=0, le=4096)] | None = None
+    alpha: Alpha | None = None
     """Scale of the adapter, divided by the rank; above 0, at most 4096. Default: the preset's, or 64."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    dropout: Decay | None = None
     """Share of the adapter's inputs dropped in training, 0 to below 1. Default: the preset's, or 0.05."""
-    target_modules: Annotated[tuple[ModuleName, ...], Field(min_length=1, max_length=64)] | None = None
+    target_modules: TargetModules | None = None
     """Linear layers that get an adapter, by name (q_proj), or [all-linear] for each but the head; 1 to 64. Default: the preset's, or [all-linear]."""
 
 
@@ -49,39 +61,39 @@ class SchedulerSpec(Contract):
 
     type: Schedule | None = None
     """Course after the warm-up: Cosine, Linear or Constant. Default: the preset's, or Cosine."""
-    warmup_steps: Annotated[int, Field(ge=0, le=1000000)] | None = None
+    warmup_steps: WarmupSteps | None = None
     """Optimizer steps of linear rise from 0 to the peak, 0 to 1000000. Default: the preset's, or 0."""
-    minimum_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    minimum_ratio: Fraction | None = None
     """Floor of the learning rate as a share of its peak, 0 to 1. Default: the preset's, or 0."""
 
 
 class OptimizerSpec(Contract):
     """AdamW."""
 
-    beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
+    beta1: Decay | None = None
     """Decay of the gradient's mean, 0 to below 1. Default: the preset's, or 0.9."""
-    beta2: Annotated[float, Field(ge=0, lt=1)] | None = None
+    beta2: Decay | None = None
     """Decay of the squared gradient's mean, 0 to below 1. Default: the preset's, or 0.999."""
-    epsilon: Annotated[float, Field(gt=0, le=1)] | None = None
+    epsilon: Epsilon | None = None
     """Term that keeps the update's denominator from 0; above 0, at most 1. Default: the preset's, or 1e-8."""
-    weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
+    weight_decay: Fraction | None = None
     """Decoupled weight decay, 0 to 1. Default: the preset's, or 0."""
-    max_grad_norm: Annotated[float, Field(ge=0, le=1000)] | None = None
+    max_grad_norm: GradNorm | None = None
     """Global norm at which gradients are clipped, 0 to 1000; 0 turns clipping off. Default: the preset's, or 1."""
 
 
 class TrainingSpec(Contract):
     """The optimization."""
 
-    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    epochs: Epochs | None = None
     """Passes over the mixed training data, 1 to 1000. Default: the preset's, or 3."""
-    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    learning_rate: LearningRate | None = None
     """Peak learning rate; above 0, at most 1. Default: the preset's, or 2e-4."""
     scheduler: SchedulerSpec | None = None
     """The learning rate's course."""
     optimizer: OptimizerSpec | None = None
     """AdamW's constants."""
-    global_batch_tokens: Annotated[int, Field(ge=16, le=1073741824)] | None = None
+    global_batch_tokens: BatchTokens | None = None
     """Token slots of an optimizer step over all ranks: rows times maxLength, 16 to 1073741824. Default: the preset's, or 8 rows."""
     precision: Precision | None = None
     """Compute type of matrix products: Auto, BF16, FP16 or FP32; adapters and optimizer states stay in fp32. Default: the preset's, or Auto."""
@@ -89,16 +101,16 @@ class TrainingSpec(Contract):
     """Rows in one forward pass of one rank: Auto, or 1 to 4096. Changes memory and speed, not the result. Default: the preset's, or Auto."""
     activation_checkpointing: Toggle | None = None
     """Whether activations are computed again instead of kept: Auto, Enabled or Disabled. Default: the preset's, or Auto."""
-    seed: Annotated[int, Field(ge=0, le=2147483647)] = 0
+    seed: Seed = 0
     """Seed of everything random: split, mixture, order, dropout, adapter; 0 to 2147483647. Default 0."""
 
 
 class ParallelismSpec(Contract):
     """The gang that trains."""
 
-    nodes: Annotated[int, Field(ge=1, le=256)] = 1
+    nodes: Nodes = 1
     """Pods, one a node, 1 to 256. Default 1."""
-    gpus_per_node: Annotated[int, Field(ge=0, le=16)] = 1
+    gpus_per_node: Gpus = 1
     """GPUs a pod, one rank each, 0 to 16; 0 trains on the processor, one rank a pod. Default 1."""
     sharding: Sharding | None = None
     """AdaptersOnly (base replicated, adapters and optimizer sharded), Full (all sharded), None (all replicated) or Auto. Default: the preset's, or Auto."""
@@ -107,7 +119,7 @@ class ParallelismSpec(Contract):
 class CheckpointSpec(Contract):
     """What a run that was stopped continues from."""
 
-    every_steps: Annotated[int, Field(ge=1, le=1000000)] = 50
+    every_steps: EverySteps = 50
     """Optimizer steps between checkpoints, 1 to 1000000. Default 50."""
-    keep: Annotated[int, Field(ge=1, le=100)] = 2
+    keep: Kept = 2
     """Complete checkpoints kept, the newest first, 1 to 100. Default 2."""

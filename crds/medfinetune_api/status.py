@@ -9,10 +9,8 @@ from pydantic import AwareDatetime, Field
 from medfinetune_api.base import Contract
 from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason, ConditionStatus, ConditionType, Phase
+from medfinetune_api.scalars import Count, ExitCode, Fraction, LanguageTag, Message, Name, Sha256
 
-Count = Annotated[int, Field(ge=0, le=9007199254740991)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Message = Annotated[str, Field(max_length=1024)]
 VolumePath = Annotated[str, Field(max_length=512)]
 Quantity = Annotated[str, Field(max_length=32, pattern=r"^[0-9]+([.][0-9]+)?(Ki|Mi|Gi|Ti)?$")]
 
@@ -45,7 +43,7 @@ class Attempt(Contract):
     """When its Job was created."""
     end_time: AwareDatetime | None = None
     """When its Job ended; absent while it runs."""
-    exit_code: Annotated[int, Field(ge=0, le=255)] | None = None
+    exit_code: ExitCode | None = None
     """Exit code by the contract's table; absent while it runs, or where the evidence was lost."""
     reason: ConditionReason | None = None
     """The exit code's reason; absent while it runs."""
@@ -77,9 +75,9 @@ class Progress(Contract):
 class TaskResult(Contract):
     """Accuracy in one task, base and tuned on the same questions."""
 
-    task: Annotated[str, Field(max_length=63)]
+    task: Name
     """Name of the task."""
-    language: Annotated[str, Field(max_length=35)]
+    language: LanguageTag
     """Language of its questions."""
     questions: Count
     """Questions asked."""
@@ -100,7 +98,7 @@ class Artifacts(Contract):
     """The run's folder, relative to the volume's root."""
     adapter: VolumePath | None = None
     """The adapter, relative to the folder; absent until it may be used."""
-    plan_sha256: Annotated[str, Field(max_length=64, pattern=r"^[0-9a-f]{64}$")]
+    plan_sha256: Sha256
     """Hash of the plan that produced them."""
 
 

@@ -63,6 +63,7 @@ class _Translator:
                 "x-kubernetes-list-type": node.get("x-kubernetes-list-type", "atomic"),
             },
             "additionalProperties": self._additional,
+            "propertyNames": self._names,
         }
 
     def node(self, schema: Schema, place: str) -> Schema:
@@ -113,6 +114,14 @@ class _Translator:
         if not isinstance(value, dict) or "properties" in node:
             raise UnknownKeywordError(f"{place}: additionalProperties must be false, or the schema of a map's values")
         return {"additionalProperties": self.node(value, f"{place}.*")}
+
+    def _names(self, value: Any, node: Schema, place: str) -> Schema:
+        """A structural schema cannot bound a map's names, a rule at the map can."""
+        if not isinstance(value, dict) or set(value) != {"maxLength"} or "x-kubernetes-validations" in node:
+            raise UnknownKeywordError(f"{place}: no translation for these propertyNames; a map's names may have a maxLength and no more")
+        longest = value["maxLength"]
+        message = f"expected names of at most {longest} characters. Shorten the name."
+        return {"x-kubernetes-validations": [{"rule": f"self.all(name, name.size() <= {longest})", "message": message, "reason": "FieldValueInvalid"}]}
 
 
 def _int_or_word(branches: list[Schema], place: str) -> Schema:

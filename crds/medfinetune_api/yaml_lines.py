@@ -1,7 +1,7 @@
 """Safe YAML that remembers its lines: one document of plain maps, lists and scalars, read as kubectl reads it.
 
-Differs from PyYAML's safe loader where that would part from the API server or from a person's wish: `2e-4` is a number, a date is text, a repeated key is
-refused, and size, depth and expanded aliases are bounded.
+Scalars are those of kubectl's parser (Go's sigs.k8s.io/yaml on yaml.v2, resolve.go), not PyYAML's: `2e-4`, `0o17` and `08` are numbers, `1:30` and dates are
+text, `y` and `n` are booleans. A repeated key is refused, and size, depth and expanded aliases are bounded.
 """
 
 from __future__ import annotations
@@ -29,10 +29,28 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with JSON's scalar types only."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag in _SCALARS] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+_WORDS = {_TAG + name for name in ("bool", "null")}
+_OCTAL = re.compile(r"[-+]?0[0-7]+")
+_NUMBERS = {
+    "int": r"[-+]?(0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|0[bB][01_]+|0[0-7_]*|[1-9][0-9_]*)",
+    "float": r"[-+]?([.][0-9][0-9_]*|[0-9][0-9_]*([.][0-9_]*)?)([eE][-+]?[0-9]+)?|[-+]?[.](inf|Inf|INF)|[.](nan|NaN|NAN)",
 }
-_Loader.add_implicit_resolver(_TAG + "float", re.compile(r"^[-+]?[0-9]+([.][0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in _WORDS] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _name, _pattern in _NUMBERS.items():
+    _Loader.add_implicit_resolver(_TAG + _name, re.compile(f"^({_pattern})\\Z"), list("-+.0123456789"))
+_Loader.add_implicit_resolver(_TAG + "bool", re.compile(r"^[yYnN]\Z"), list("yYnN"))
+_Loader.bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
+
+
+def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    """A whole number in any of Go's bases; a leading 0 alone is octal."""
+    digits = str(node.value).replace("_", "")
+    return int(digits, 8 if _OCTAL.fullmatch(digits) else 0)
+
+
+_Loader.add_constructor(_TAG + "int", _whole)
 
 
 @dataclass

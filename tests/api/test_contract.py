@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +16,12 @@ from medfinetune_api.base import Contract
 from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason
 from medfinetune_api.exits import EXITS, Exit, exit_of
-from medfinetune_api.results import MAX_RESULT_BYTES, StageResult
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import MAX_RESULT_BYTES, EvaluationSummary, Prepared, StageResult
+from medfinetune_api.spec import MedFineTune
+from medfinetune_api.status import FineTuneStatus
+from pydantic import ValidationError
+from support.manifests import minimal_manifest, plan_for
 
 REFUSALS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.Refusal)]
 
@@ -35,6 +44,58 @@ def test_every_field_of_the_contract_is_documented() -> None:
     assert [(model, name) for model, name, field in fields if not field.description] == []
 
 
+def unbounded(schema: dict[str, Any], node: dict[str, Any], path: str) -> Iterator[str]:
+    """Every string, array, map and number at or below `node` without a bound; numbers need a lower one."""
+    node = schema["$defs"][node["$ref"].removeprefix("#/$defs/")] | {key: value for key, value in node.items() if key != "$ref"} if "$ref" in node else node
+    for branch in node.get("anyOf", ()):
+        yield from unbounded(schema, branch, path)
+    for name, part in node.get("properties", {}).items():
+        yield from unbounded(schema, part, f"{path}.{name}")
+    if "items" in node:
+        yield from unbounded(schema, node["items"], f"{path}[]")
+    if isinstance(node.get("additionalProperties"), dict):
+        yield from unbounded(schema, node["additionalProperties"], f"{path}.*")
+    if not set(node) & BOUNDS.get(node.get("type", ""), set(node)) or ("additionalProperties" in node and not map_is_bounded(node)):
+        yield path
+
+
+def map_is_bounded(node: dict[str, Any]) -> bool:
+    return node["additionalProperties"] is False or ("maxProperties" in node and "maxLength" in node["propertyNames"])
+
+
+NUMBER = {"minimum", "exclusiveMinimum"}
+BOUNDS = {"string": {"maxLength", "enum", "const", "format"}, "array": {"maxItems"}, "integer": NUMBER, "number": NUMBER}
+ANY_NUMBER = ["StageResult.numbers.*"]
+
+
+def test_every_string_list_map_and_number_of_the_contract_is_bounded() -> None:
+    roots = [MedFineTune, RunPlan, StageResult, Prepared, EvaluationSummary, FineTuneStatus]
+    schemas = {root.__name__: root.model_json_schema() for root in roots}
+    assert [path for name, schema in schemas.items() for path in unbounded(schema, schema, name)] == ANY_NUMBER
+
+
+def test_a_plan_cannot_be_changed_and_survives_json_pickling_and_copying() -> None:
+    plan = plan_for(minimal_manifest(data={"mixture": {"by": "Language", "ratio": {"en": 1}}}), Path("/m"), Path("/d"), Path("/o"))
+    assert plan.data.mixture
+    sha256, ratio = plan.sha256, {"en": 9.0}
+    for changed in (plan.data.mixture, plan.data.mixture.model_copy(update={"ratio": ratio})):
+        with pytest.raises(TypeError):
+            changed.ratio["en"] = 2  # type: ignore[index]  # the point
+    mixture = plan.data.mixture.model_copy(update={"ratio": ratio})
+    ratio["en"] = 1
+    assert mixture.ratio == {"en": 9}
+    for again in (RunPlan.model_validate_json(plan.to_json()), pickle.loads(pickle.dumps(plan)), copy.deepcopy(plan), plan.model_copy(deep=True)):
+        assert (again, again.sha256) == (plan, sha256)
+
+
+@pytest.mark.parametrize(("part", "field", "value"), [("training", "epochs", -5), ("data", "maxLength", 0), ("model", "path", "../x")])
+def test_a_plan_is_as_strict_as_a_manifest(part: str, field: str, value: Any) -> None:
+    plan = plan_for(minimal_manifest(), Path("/m"), Path("/d"), Path("/o")).model_dump(mode="json", by_alias=True)
+    plan[part][field] = value
+    with pytest.raises(ValidationError, match=field):
+        RunPlan.model_validate(plan, strict=False)
+
+
 def test_every_exit_has_its_condition_reason() -> None:
     assert {meaning.reason for meaning in EXITS.values()} <= set(ConditionReason)
 
@@ -47,7 +108,7 @@ def test_a_refusal_crosses_processes_whole(kind: type[errors.Refusal]) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.text(max_size=2000) | st.just("\x01\\\U0001f600" * 700), st.dictionaries(st.text(max_size=200), st.floats(), max_size=60))
+@given(st.text(max_size=2000) | st.just("\x01\\\U0001f600" * 700), st.dictionaries(st.text(max_size=300), st.floats(), max_size=60))
 def test_a_stage_result_fits_the_termination_message(message: str, numbers: dict[str, float]) -> None:
     result = StageResult.of(Stage.TRAIN, Exit.DIVERGED, message, numbers)
     assert len(result.to_json().encode()) <= MAX_RESULT_BYTES

@@ -12,6 +12,7 @@ from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.exits import Exit
 from medfinetune_api.manifest import ManifestErrors, load_manifest, parse_manifest
 from medfinetune_api.spec import MedFineTune
+from medfinetune_api.yaml_lines import read_document
 from support.manifests import MINIMAL, minimal_manifest
 
 TEXT = yaml.safe_dump(MINIMAL, sort_keys=False)
@@ -56,7 +57,12 @@ WRONG_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
     "pattern in words": ({"data": {"sources": [{**MINIMAL["spec"]["data"]["sources"][0], "language": "English"}]}}, "expected a BCP 47 language tag"),
     "scalar for fields": ({"model": "base"}, "spec.model: found 'base'; expected a map of fields"),
     "map for a list": ({"data": {"sources": {}}}, "spec.data.sources: found an empty map; expected a list"),
-    "value of a map": ({"data": {"mixture": {"by": "Language", "ratio": {"en": 0}}}}, "spec.data.mixture.ratio.en: found 0; expected more than 0"),
+    "value of a map": ({"data": {"mixture": {"by": "Language", "ratio": {"en": 0}}}}, "spec.data.mixture.ratio.en: found 0; expected at least 0.01"),
+    "name in a map": (
+        {"data": {"mixture": {"by": "Language", "ratio": {"x" * 64: 1}}}},
+        f"spec.data.mixture.ratio.{'x' * 60}: found text of 64 characters; expected at most 63 characters",
+    ),
+    "surrogate": ({"data": {"sources": [{**MINIMAL["spec"]["data"]["sources"][0], "domain": "\ud800"}]}}, "spec.data.sources[0].domain: found half of"),
     "long text is not shown": ({"model": {"path": "x" * 600}}, "spec.model.path: found text of 600 characters; expected at most 512 characters"),
 }
 
@@ -113,6 +119,18 @@ def test_yaml_is_read_as_kubectl_reads_it(tmp_path: Path) -> None:
     assert (spec.training.learning_rate, spec.training.epochs, spec.preset) == (2e-4, None, None)
 
 
+@pytest.mark.parametrize("labels", [{"x" * 64: ""}, {"a": "x" * 64}, {"a": "not a label"}, {"": "a"}])
+def test_labels_are_those_of_kubernetes(labels: dict[str, str]) -> None:
+    with pytest.raises(ManifestErrors, match=r"^metadata\.labels\."):
+        parse_manifest({**MINIMAL, "metadata": {"name": "run", "labels": labels}})
+    parse_manifest({**MINIMAL, "metadata": {"name": "run", "labels": {"app.example.org/Tier_1": "A.b-c", "empty": ""}, "annotations": {"note": "메모 " * 99}}})
+
+
+def test_a_surrogate_is_refused_at_its_field_and_line(tmp_path: Path) -> None:
+    text = loaded(tmp_path, TEXT.replace("name: run", r'name: "\ud800"').encode())
+    assert text.startswith("metadata.name (run.yaml:4): found half of a surrogate pair; expected")
+
+
 def test_anchors_that_share_a_volume_are_allowed(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(
@@ -124,6 +142,22 @@ def test_anchors_that_share_a_volume_are_allowed(tmp_path: Path) -> None:
 def test_a_manifest_survives_json() -> None:
     manifest = parse_manifest(minimal_manifest(preset="yoo-2026", training={"microBatch": 4, "learningRate": 1e-4}))
     assert MedFineTune.model_validate_json(manifest.to_json()) == manifest
+
+
+# resolve.go of yaml.v2 2.4.0, which sigs.k8s.io/yaml reads manifests with
+GO_SCALARS = {
+    **{"1_000": 1000, "0x10": 16, "0X1f": 31, "017": 15, "0o17": 15, "-0b11": -3, "0": 0, "+7": 7},
+    **{"08": 8.0, "1e3": 1000.0, "2e-4": 2e-4, ".5": 0.5, "1.": 1.0, "1_0.5": 10.5, "-.inf": float("-inf")},
+    **{"y": True, "N": False, "on": True, "no": False, "~": None, "": None},
+    **{text: text for text in ("1:30", "1:30.5", "2024-01-01", "0o18", "1.2.3", "_1", "e3", "yes!", "0x")},
+}
+
+
+def test_scalars_are_those_of_kubectls_parser(tmp_path: Path) -> None:
+    file = tmp_path / "scalars.yaml"
+    file.write_text("".join(f"- {text}\n" for text in GO_SCALARS), encoding="utf-8")
+    found = read_document(file).value
+    assert [(type(value), value) for value in found] == [(type(value), value) for value in GO_SCALARS.values()]
 
 
 def test_the_problems_survive_pickling() -> None:

@@ -12,7 +12,8 @@ from medfinetune_api.presets import DEFAULTS, PRESETS, Fragment
 from medfinetune_api.schema import crd
 from medfinetune_api.structural import UnknownKeywordError, structural
 from pydantic import BaseModel, ConfigDict
-from support.admission import SCHEMA
+from support.admission import SCHEMA, refusals
+from support.manifests import minimal_manifest
 
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "medfinetune.io_medfinetunes.yaml"
@@ -128,6 +129,13 @@ def test_the_generator_raises_on_what_it_cannot_carry_over(field: str) -> None:
     schema = Untranslatable.model_json_schema()
     with pytest.raises(UnknownKeywordError):
         structural({**schema, "properties": {field: schema["properties"][field]}})
+
+
+def test_a_bound_on_a_maps_names_becomes_a_rule() -> None:
+    rules = dict(OURS)["spec.data.mixture.ratio"]["x-kubernetes-validations"]
+    assert [rule["rule"] for rule in rules] == ["self.all(name, name.size() <= 63)"]
+    long = minimal_manifest(data={"mixture": {"by": "Language", "ratio": {"en": 1, "x" * 64: 1}}})
+    assert rules[0]["message"] in refusals(long)
 
 
 @pytest.mark.parametrize("keyword", ["propertyNames", "patternProperties", "not", "uniqueItems", "contentEncoding", "discriminator", "examples"])
