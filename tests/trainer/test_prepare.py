@@ -207,7 +207,8 @@ def test_validation_sources_that_hold_every_training_sample_are_refused(tmp_path
     held = [source | {"name": f"held-{source['name']}"} for source in SOURCES]
     plan = example_plan(tmp_path)
     sources = tuple(
-        SourcePlan(name=source["name"], path=source["path"], format=source["format"], language="en", domain="", subject=None, columns=None) for source in held
+        SourcePlan(name=source["name"], path=source["path"], format=source["format"], language="en", domain="medical", subject=None, columns=None)
+        for source in held
     )
     validation = ValidationPlan(fraction=0, stratify_by=(), sources=sources)
     plan = plan.model_copy(update={"data": plan.data.model_copy(update={"validation": validation})})
