@@ -346,6 +346,16 @@ def test_the_error_policy_names_source_count_longest_and_limit(tmp_path: Path) -
         admit(write(tmp_path / "t.arrow", [(9, 1), (8, 1), (12, 1)]), "a", Overlong.ERROR, 8, tmp_path / "a.arrow")
 
 
+def test_a_document_keeps_its_subject_as_a_number(tmp_path: Path) -> None:
+    subjects = ["nurse", "", "doctor", "nurse"]
+    table = pa.Table.from_pylist([{"input_ids": [1], "loss_mask": [1], "subject": subject} for subject in subjects], FEATURES.arrow_schema)
+    with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=2)
+    found = admit(tmp_path / "t.arrow", "a", Overlong.ERROR, 8, tmp_path / "a.arrow")
+    assert [found.subjects[number] for number in found.subject_of] == subjects
+    assert found.subject_of.nbytes == 4 * len(subjects)
+
+
 def test_identical_documents_have_one_identity(tmp_path: Path) -> None:
     table = pa.Table.from_pylist([{"input_ids": ids, "loss_mask": [0, 1], "subject": ""} for ids in ([1, 2], [1, 3], [1, 2])], FEATURES.arrow_schema)
     with pa.OSFile(str(tmp_path / "t.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:

@@ -46,7 +46,9 @@ class Corpus:
             for source, documents in self.sources
             for subject in documents.subjects
         ]
-        return np.unique(names, return_inverse=True)[1]
+        numbers = np.unique(np.array(names, dtype=str), return_inverse=True)[1]
+        starts = np.cumsum([0, *(len(documents.subjects) for _, documents in self.sources)])
+        return _joined([numbers[start + documents.subject_of] for start, (_, documents) in zip(starts[:-1], self.sources, strict=True)], np.int64)
 
     def pools(self, available: Indices) -> Iterator[tuple[Pool, Indices]]:
         """Of each source, what of `available` (ascending) belongs to it, as a pool for the mixture and by number."""

@@ -28,7 +28,10 @@ class Documents:
     lengths: Ints
     loss_tokens: Ints
     identities: NDArray[np.int64]
-    subjects: list[str]
+    subjects: tuple[str, ...]
+    """The subjects that occur, each once."""
+    subject_of: Ints
+    """Position in `subjects` of each document's: (N,). Numbers, because a million strings are hundreds of megabytes."""
     read: int
     """Samples before the over-long policy."""
     over_long: int
@@ -78,8 +81,10 @@ def admit(tokenised: Path, source: str, policy: Overlong, max_length: int, targe
             f"source {source!r}", found=found, expected=f"samples of at most {max_length} tokens", remedy="Raise maxLength, or remove the source."
         )
     lengths, loss_tokens, identities = (columns.column(name).to_numpy() for name in ("length", "loss_tokens", "identity"))
+    subjects = columns.column("subject").combine_chunks().dictionary_encode()
+    names, subject_of = tuple(subjects.dictionary.to_pylist()), subjects.indices.to_numpy()
     lost = int(before.sum(dtype=np.int64) - lengths.sum(dtype=np.int64))
-    return Documents(target, lengths, loss_tokens, identities, columns.column("subject").to_pylist(), len(before), int(over_long.sum()), lost)
+    return Documents(target, lengths, loss_tokens, identities, names, subject_of, len(before), int(over_long.sum()), lost)
 
 
 NUMBERS = pa.schema([("length", pa.int32()), ("loss_tokens", pa.int32()), ("identity", pa.int64()), ("subject", pa.string())])
