@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import transformers
 from medfinetune_api.choices import Method, Sharding
 from medfinetune_api.plan import LoraPlan
@@ -19,10 +19,16 @@ from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.lora import add_adapter
 from medfinetune_trainer.model.loss import loss_logits, packed_loss
 from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, gathered, gradient_sync, shard, trainable, unwrapped
+from medfinetune_trainer.optim import window
+from medfinetune_trainer.optim.loss_scale import LossScale
+from medfinetune_trainer.optim.parts import Parts
+from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.optim.step import Stepper, micro_batch_seed
 from peft import PeftModel
 from tiny_base import Kind, build
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
+from torch.nn import functional
 
 CPU = torch.device("cpu")
 TEXTS = ("The heart pumps blood through the body.", "심장은 온몸으로 피를 보낸다.") * 8
@@ -73,48 +79,79 @@ def batch(lengths: tuple[int, ...], seed: int = 0) -> PackedBatch:
     return collate(documents(lengths, seed))
 
 
+WINDOW = window.Window(step=1, epoch=0, rows=range(5), ends_epoch=True)
+
+
 @dataclass(frozen=True)
 class Window:
     """What one accumulation window did: everything gathered, equal on all ranks."""
 
     loss: float
+    """Mean over the window's loss tokens."""
     tokens: int
+    """Those that carry loss."""
     gradients: dict[str, Tensor]
     norm: float
     digests: tuple[str, str]
 
 
-def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = torch.float32, checkpointed: bool = False, dropout: float = 0.1) -> Window:
-    """One window of five rows as the training loop runs it: rank r takes rows r, r + W, ...; a rank short of a row runs one without loss.
+@dataclass(frozen=True)
+class FiveRows:
+    """Five packed rows of three documents; how many of a row's tokens carry loss differs from row to row."""
 
-    Then an optimizer step, a forward in eval mode and one more forward, so that `digests` shows the base before and after.
+    def __len__(self) -> int:
+        return 5
+
+    def batch(self, rows: range) -> PackedBatch:
+        return collate([document for row in rows for document in documents((5, 20, 9), seed=row)])
+
+
+def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = torch.float32, checkpointed: bool = False, dropout: float = 0.1) -> Window:
+    """Step 1 of the product's `Stepper` on five rows; the gradients are those it is about to clip.
+
+    Then a forward in eval mode and one more, so that `digests` shows the base before and after.
     """
-    world_size = dist.get_world_size() if dist.is_initialized() else 1
     model = adapted(base, dtype=dtype, dropout=dropout)
-    model.train()
     if checkpointed:
         checkpoint_activations(model)
-    module = shard(model, sharding, dtype, CPU)
+    module = shard(model, sharding, dtype, CPU).train()
+    gradients: dict[str, Tensor] = {}
+
+    def clip(module: nn.Module, norm: float) -> float:
+        gradients.update(gradients_of(module))
+        return clip_grad_norm(module, norm)
+
+    loss = partial(packed_loss, groups=2)
+    parts = Parts(module, CPU, loss, gradient_sync, clip)
+    optimizer, scale = torch.optim.AdamW(trainable(module), lr=1e-2), LossScale.fresh(dynamic=dtype is torch.float16)
     before = base_digest(module)
-    rows = [batch((5, 20, 9), seed) for seed in range(5)]
-    rounds = -(-len(rows) // world_size)
-    sums = torch.zeros(2, dtype=torch.float64)
-    for k in range(rounds):
-        j = k * world_size + rank
-        torch.manual_seed(j)
-        gradient_sync(module, k == rounds - 1)
-        found = packed_loss(module, rows[j] if j < len(rows) else rows[0].without_loss(), groups=2)
-        found.loss.backward()
-        sums += torch.tensor([found.loss.item(), found.tokens.item()], dtype=torch.float64)
-    if dist.is_initialized():
-        dist.all_reduce(sums)
-    gradients = {name: gathered(parameter.grad).clone() for name, parameter in unwrapped(module).named_parameters() if parameter.requires_grad}
-    norm = clip_grad_norm(module, 1.0)
-    torch.optim.AdamW(trainable(module), lr=1e-2).step()
+    figures = Stepper(parts, optimizer, scale, Ranks.here(), micro_batch=1, max_grad_norm=1.0, seed=0).step(WINDOW, FiveRows())
     with torch.no_grad():
-        packed_loss(module.eval(), rows[0], groups=2)
-        packed_loss(module.train(), rows[0], groups=2)
-    return Window(float(sums[0]), int(sums[1]), gradients, norm, (before, base_digest(module)))
+        loss(module.eval(), batch((5, 20, 9)))
+        loss(module.train(), batch((5, 20, 9)))
+    assert figures.gradient_norm is not None
+    return Window(figures.loss, figures.loss_tokens, gradients, figures.gradient_norm, (before, base_digest(module)))
+
+
+def plain_window(base: Path, dropout: float = 0.1) -> Window:
+    """The oracle: autograd of one mean over the window's loss tokens, in one process; a row's dropout is drawn from (seed, step, row)."""
+    model = adapted(base, dropout=dropout).train()
+    rows = [FiveRows().batch(range(row, row + 1)) for row in range(5)]
+    logits = []
+    for number, row in enumerate(rows):
+        torch.manual_seed(micro_batch_seed(0, WINDOW.step, number))
+        logits.append(loss_logits(model, row))
+    targets = torch.cat([row.targets for row in rows])
+    loss = functional.cross_entropy(torch.cat(logits), targets)
+    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward unannotated
+    gradients = gradients_of(model)
+    norm = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()
+    return Window(loss.item(), len(targets), gradients, float(norm), (base_digest(model),) * 2)
+
+
+def gradients_of(module: nn.Module) -> dict[str, Tensor]:
+    """Every trained parameter's gradient, gathered, by name. Collective."""
+    return {name: gathered(parameter.grad).clone() for name, parameter in unwrapped(module).named_parameters() if parameter.grad is not None}
 
 
 def relative(found: Tensor, expected: Tensor) -> float:

@@ -11,7 +11,7 @@ from medfinetune_api.choices import Sharding
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, shard, trainable
 from support.gang import gang
-from support.models import CPU, Window, adapted, batch, held, relative, run_window, tiny
+from support.models import CPU, Window, adapted, batch, held, plain_window, relative, run_window, tiny
 
 SHARDINGS = (Sharding.ADAPTERS_ONLY, Sharding.FULL, Sharding.NONE)
 
@@ -23,8 +23,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(base: Path) -> Window:
-    """One process, no process group."""
-    return run_window(0, base, Sharding.NONE)
+    """Plain autograd of the mean loss, in one process."""
+    return plain_window(base)
 
 
 def assert_equal(ranks: list[Window], expected: Window) -> None:
@@ -44,19 +44,18 @@ def flat(window: Window) -> torch.Tensor:
 
 @pytest.mark.parametrize(("world_size", "sharding"), itertools.product((1, 2, 3), SHARDINGS))
 def test_every_world_size_and_sharding_equals_one_process(base: Path, alone: Window, world_size: int, sharding: Sharding) -> None:
-    assert alone.digests[0] == alone.digests[1]
     assert_equal(gang(world_size, run_window, base, sharding), alone)
 
 
 @pytest.mark.parametrize("kind", ["gemma3-multimodal", "llama", "qwen2", "qwen3"])
 def test_full_sharding_of_every_architecture_with_checkpointed_activations(tmp_path: Path, kind: str) -> None:
     base = tiny(tmp_path / kind, kind)
-    assert_equal(gang(2, run_window, base, Sharding.FULL, torch.float32, True), run_window(0, base, Sharding.NONE))
+    assert_equal(gang(2, run_window, base, Sharding.FULL, torch.float32, True), plain_window(base))
 
 
 @pytest.mark.parametrize(("dtype", "sharding"), itertools.product((torch.bfloat16, torch.float16), SHARDINGS))
 def test_sixteen_bit_products_keep_fp32_gradients_near_those_of_fp32(base: Path, dtype: torch.dtype, sharding: Sharding) -> None:
-    expected = run_window(0, base, Sharding.NONE, dropout=0.0)
+    expected = plain_window(base, dropout=0.0)
     for found in gang(2, run_window, base, sharding, dtype, False, 0.0):
         assert found.digests[0] == found.digests[1]
         assert found.loss == pytest.approx(expected.loss, rel=2e-3)
