@@ -1,6 +1,6 @@
 """How the command line speaks: Rich to a person, one JSON object on stdout to a program, and every refusal as one clear message.
 
-Rich and pydantic are imported where they are used: `medfinetune --version` and completion stay fast.
+Rich and pydantic are imported where they are used: `medfinetune version` and completion stay fast.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ def chosen(context: typer.Context, own: Format | None) -> Format:
 
 
 def console(stream: str) -> Console:
-    """A Rich console on `stdout` or `stderr`; wide enough for tables where there is no terminal."""
+    """A Rich console on `stdout` or `stderr`; wide enough for tables where there is no terminal. It reads no markup: paths and names may hold brackets."""
     from rich.console import Console
 
     plain = not getattr(sys, stream).isatty() and "COLUMNS" not in os.environ
-    return Console(stderr=stream == "stderr", width=WIDTH_WITHOUT_TERMINAL if plain else None, highlight=False)
+    return Console(stderr=stream == "stderr", width=WIDTH_WITHOUT_TERMINAL if plain else None, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
     """Tell a person what happens now; on stderr, so that stdout holds results alone."""
-    console("stderr").print(text, markup=False, soft_wrap=True)
+    console("stderr").print(text, soft_wrap=True)
 
 
 def write_json(value: Mapping[str, Any]) -> None:

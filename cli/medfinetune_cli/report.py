@@ -10,6 +10,7 @@ from medfinetune_api.exits import EXITS, exit_of
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import EvaluationSummary, Prepared
+from rich.text import Text
 
 from medfinetune_cli.executor import StageRun
 from medfinetune_cli.folder_map import files, folder_map
@@ -59,11 +60,12 @@ def _print_results(plan: RunPlan) -> None:
 def _print_failure(plan: RunPlan, last: StageRun) -> None:
     meaning = EXITS[exit_of(last.result.exit_code)]
     out = console("stderr")
-    out.print(f"[bold red]{last.result.stage}[/] ended with [bold]{last.result.reason}[/] (exit code {last.result.exit_code})", soft_wrap=True)
-    out.print(f"  {last.result.message}", markup=False, soft_wrap=True)
+    ending = Text.assemble((last.result.stage, "bold red"), " ended with ", (last.result.reason, "bold"), f" (exit code {last.result.exit_code})")
+    out.print(ending, soft_wrap=True)
+    out.print(f"  {last.result.message}", soft_wrap=True)
     if meaning.retryable:
         out.print("  The same command continues this run.", style="dim", soft_wrap=True)
-    out.print(f"  The run's folder: {plan.folder.root}", markup=False, style="dim", soft_wrap=True)
+    out.print(f"  The run's folder: {plan.folder.root}", style="dim", soft_wrap=True)
 
 
 def _prepared(folder: RunFolder) -> Prepared | None:

@@ -28,4 +28,7 @@ def validate(context: typer.Context, manifest: ManifestArgument, output: FormatO
     if form is Format.JSON:
         write_json({"exitCode": 0, "reason": "Succeeded", "problems": [], "planSha256": plan.sha256, "folder": plan.identity.folder})
     else:
-        console("stdout").print(f"[bold green]valid[/]  {manifest}\n  plan    {plan.sha256}\n  folder  {plan.identity.folder}/", soft_wrap=True)
+        from rich.text import Text
+
+        facts = f"  {manifest}\n  plan    {plan.sha256}\n  folder  {plan.identity.folder}/"
+        console("stdout").print(Text.assemble(("valid", "bold green"), facts), soft_wrap=True)

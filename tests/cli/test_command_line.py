@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 from medfinetune_api.exits import EXITS
+from medfinetune_api.layout import RunFolder
+from medfinetune_cli.folder_map import folder_map
+from medfinetune_cli.output import console
 from support.cli import medfinetune
 from support.manifests import minimal_manifest
 
@@ -61,6 +64,15 @@ def test_a_valid_manifest_is_named_by_plan_and_folder(tmp_path: Path) -> None:
     assert (found["exitCode"], found["problems"]) == (0, [])
     assert found["folder"].startswith("run-")
     assert found["planSha256"] in medfinetune("validate", tmp_path / "manifest.yaml").stdout
+
+
+def test_brackets_and_colons_in_a_path_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "[old] :smile: [" / "red]"
+    folder.mkdir(parents=True)
+    manifest = written(folder, minimal_manifest())
+    assert f"valid  {manifest}\n" in medfinetune("validate", manifest, COLUMNS="1000").stdout
+    console("stdout").print(folder_map(RunFolder(Path("y[/red]"))))
+    assert "In y[/red]" in capsys.readouterr().out
 
 
 def test_every_problem_is_said_with_the_nearest_name(tmp_path: Path) -> None:

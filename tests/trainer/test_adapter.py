@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from medfinetune_api.choices import Method, Sharding
+from medfinetune_api.errors import StorageFailed
+from medfinetune_trainer.artifacts.files import new_folder, write_text
+from medfinetune_trainer.model.adapter import save_adapter
 from safetensors.torch import load_file
 from support.gang import gang
-from support.models import read_by_peft, tiny, train_and_save, write_and_read_back
+from support.models import adapted, read_by_peft, tiny, train_and_save, write_and_read_back
 
 
 @pytest.mark.parametrize("method", [Method.QLORA, Method.LORA])
@@ -48,3 +53,30 @@ def test_saved_weights_load_into_any_sharding(tmp_path: Path, sharding: Sharding
     gang(3, train_and_save, base, first, Sharding.FULL, Method.QLORA)
     gang(2, write_and_read_back, base, first, second, sharding)
     assert (first / "adapter_model.safetensors").read_bytes() == (second / "adapter_model.safetensors").read_bytes()
+
+
+def test_whoever_serves_the_adapter_may_read_it(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        write_text(tmp_path / "text", "text")
+        with new_folder(tmp_path / "adapter") as folder:
+            save_adapter(adapted(tiny(tmp_path / "base", "llama")), folder, "base")
+            (folder / "of-its-owner").touch(0o600)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "adapter").iterdir()}
+    assert "adapter_model.safetensors" in modes
+    assert set(modes.values()) == {0o644} == {(tmp_path / "text").stat().st_mode & 0o777}
+    assert (tmp_path / "adapter").stat().st_mode & 0o777 == 0o755
+
+
+def test_an_adapter_larger_than_a_file_may_be_is_a_storage_failure(tmp_path: Path) -> None:
+    model = adapted(tiny(tmp_path / "base", "llama"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_000, before[1]))
+    try:
+        with pytest.raises(StorageFailed, match="File too large"), new_folder(tmp_path / "adapter") as folder:
+            save_adapter(model, folder, "base")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (tmp_path / "adapter").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import urllib.request
@@ -15,7 +16,7 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.artifacts.checkpoint import is_complete, newest
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import read
-from medfinetune_trainer.stages.train_outcome import Outcome, root_cause
+from medfinetune_trainer.stages.train_outcome import Outcome, outcome_of, root_cause
 from prometheus_client.parser import text_string_to_metric_families
 from support.train import SECONDS, Agent, agents, losses, small_run, train_gang
 
@@ -121,6 +122,14 @@ def test_gpus_that_are_not_there_are_refused(tmp_path: Path, logs: Path) -> None
     [(code, result)] = ended(agents(plan, 1, logs, PET_NPROC_PER_NODE="8", CUDA_VISIBLE_DEVICES=""))
     assert code == Exit.INVALID_MANIFEST
     assert "spec.parallelism.gpusPerNode" in result["message"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_what_the_volume_does_to_a_rank_is_a_storage_failure(number: int) -> None:
+    outcome = outcome_of(OSError(number, "said by the kernel", "checkpoints/shard"), rank=1)
+    assert outcome.exit_code == Exit.STORAGE_FAILED
+    assert outcome.message.startswith("checkpoints/shard: ")
+    assert outcome_of(OSError(errno.ENOENT, "none"), rank=1).exit_code == Exit.INTERNAL_ERROR
 
 
 def test_the_root_cause_is_not_the_loss_of_a_peer() -> None:

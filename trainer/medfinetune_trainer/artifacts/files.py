@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from medfinetune_api.errors import StorageFailed
 
-_VOLUME_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
+_VOLUME_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -31,15 +32,18 @@ def write_text(path: Path, text: str) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its name when the block ends without an error, and is removed otherwise.
 
-    An earlier folder of that name is replaced, and stands until then. Raises StorageFailed where the volume is full, read-only or gone.
+    An earlier folder of that name is replaced, and stands until then. What lies in it may be read by whom the umask lets, though a library wrote it for its
+    owner alone: an adapter is served by others. Raises StorageFailed where the volume is full, read-only or gone.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        temporary.mkdir()
         try:
             yield temporary
-            temporary.chmod(0o755)
+            mode = stat.S_IMODE(temporary.stat().st_mode)  # the umask, without changing it for other threads to ask
             for file in temporary.rglob("*"):
+                file.chmod(mode if file.is_dir() else mode & 0o666)
                 _sync(file)
             _sync(temporary)
             if path.exists():
@@ -68,10 +72,18 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _VOLUME_ERRNOS:
+        failure = storage_failure(error, str(path))
+        if failure is None:
             raise
-        remedy = "Mend the volume, then start the run again; it continues."
-        raise StorageFailed(str(path), found=os.strerror(error.errno), expected="a writable volume with space left", remedy=remedy) from error
+        raise failure from error
+
+
+def storage_failure(error: OSError, where: str) -> StorageFailed | None:
+    """What `error` says of the volume; None where the volume did not cause it."""
+    if error.errno not in _VOLUME_ERRNOS:
+        return None
+    remedy = "Mend the volume (space, quota, file size limit, permissions), then start the run again; it continues."
+    return StorageFailed(where, found=os.strerror(error.errno), expected="a writable volume with space left", remedy=remedy)
 
 
 def _sibling(path: Path) -> Path:

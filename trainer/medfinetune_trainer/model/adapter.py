@@ -10,7 +10,7 @@ import bitsandbytes as bnb
 import torch
 import torch.distributed as dist
 from peft import get_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -44,7 +44,7 @@ def save_adapter(module: nn.Module, folder: Path, base: str) -> None:
     config.base_model_name_or_path, config.inference_mode = base, True
     config.target_modules = sorted(config.target_modules)  # a set's order changes from process to process
     config.save_pretrained(str(folder))
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))  # save_file hides a full volume's errno, and the file from all but its owner
 
 
 def load_adapter_weights(module: nn.Module, folder: Path) -> None:

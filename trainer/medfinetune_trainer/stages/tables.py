@@ -23,7 +23,7 @@ def show(prepared: Prepared) -> None:
 def _show_tables(prepared: Prepared) -> None:
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False)
     for table in (_mixture(prepared.sources), _packing(prepared.packing)):
         console.print(table)
 

@@ -14,6 +14,8 @@ import torch.distributed as dist
 from medfinetune_api.errors import GangLost, OutOfMemory, Refusal
 from medfinetune_api.exits import Exit
 
+from medfinetune_trainer.artifacts.files import storage_failure
+
 STOP = "stop"
 """File in the agent's folder: a stop has been asked for."""
 
@@ -63,6 +65,8 @@ def outcome_of(error: BaseException, rank: int) -> Outcome:
 
 
 def _refusal(error: BaseException, rank: int) -> Refusal | None:
+    if isinstance(error, OSError) and (failure := storage_failure(error, str(error.filename or f"rank {rank}"))):
+        return failure
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return OutOfMemory(
             f"rank {rank}",

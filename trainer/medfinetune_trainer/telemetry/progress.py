@@ -16,7 +16,7 @@ class Steps:
     def __init__(self, total: int, done: int) -> None:
         """Stand at `done` of `total` steps."""
         columns = (TextColumn("train"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True)) if sys.stderr.isatty() else None
+        self._bar = Progress(*columns, console=Console(stderr=True, markup=False, emoji=False)) if sys.stderr.isatty() else None
         self._task = self._bar.add_task("", total=total, completed=done) if self._bar else None
         self._total = total
 
