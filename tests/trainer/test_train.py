@@ -11,13 +11,18 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.artifacts.checkpoint import is_complete, newest
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import read
+from medfinetune_trainer.data.epochs import epoch_name
+from medfinetune_trainer.data.packed import PackedRows
 from medfinetune_trainer.stages.train_outcome import Outcome, outcome_of, root_cause
 from prometheus_client.parser import text_string_to_metric_families
+from safetensors.torch import load_file, save_file
+from support.models import tiny
 from support.train import SECONDS, Agent, agents, losses, small_run, train_gang
 
 
@@ -78,8 +83,24 @@ def test_stopped_killed_and_continued_it_ends_as_if_undisturbed(tmp_path: Path, 
     assert sha256_file(plan.folder.metrics) == before
 
 
+def token_of_step_two(plan: RunPlan) -> int:
+    """A token that the second step reads and the first does not."""
+    rows = PackedRows(plan.folder.data, epoch_name(0))
+    steps = [{token for row in range(first, first + plan.rows_per_step) for document in rows.row(row) for token in document.input_ids} for first in (0, 3)]
+    return min(steps[1] - steps[0])
+
+
+def poison(base: Path, token: int) -> None:
+    """Make what the base knows of `token` not a number."""
+    weights = load_file(base / "model.safetensors")
+    weights["model.embed_tokens.weight"][token] = torch.nan
+    save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
+
+
 def test_a_loss_of_nan_ends_as_diverged_and_keeps_checkpoints(tmp_path: Path, logs: Path) -> None:
-    plan = small_run(tmp_path / "run", learning_rate=1e30, every_steps=1)
+    token = token_of_step_two(small_run(tmp_path / "probe" / "run"))
+    poison(tiny(tmp_path / "base", "llama", tie_word_embeddings=False), token)
+    plan = small_run(tmp_path / "run", every_steps=1)
     [(code, result)] = ended(agents(plan, 1, logs, PET_NPROC_PER_NODE="2"))
     assert (code, result["reason"]) == (Exit.DIVERGED, "Diverged")
     assert "step 2" in result["message"]
