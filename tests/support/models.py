@@ -24,6 +24,7 @@ from medfinetune_trainer.optim.loss_scale import LossScale
 from medfinetune_trainer.optim.parts import Parts
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.step import Stepper, micro_batch_seed
+from medfinetune_trainer.optim.validation import validate
 from peft import PeftModel
 from tiny_base import Kind, build
 from torch import Tensor, nn
@@ -96,11 +97,13 @@ class Window:
 
 
 @dataclass(frozen=True)
-class FiveRows:
-    """Five packed rows of three documents; how many of a row's tokens carry loss differs from row to row."""
+class DrawnRows:
+    """Packed rows of three random documents; how many of a row's tokens carry loss differs from row to row."""
+
+    count: int
 
     def __len__(self) -> int:
-        return 5
+        return self.count
 
     def batch(self, rows: range) -> PackedBatch:
         return collate([document for row in rows for document in documents((5, 20, 9), seed=row)])
@@ -125,7 +128,7 @@ def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = t
     parts = Parts(module, CPU, loss, gradient_sync, clip)
     optimizer, scale = torch.optim.AdamW(trainable(module), lr=1e-2), LossScale.fresh(dynamic=dtype is torch.float16)
     before = base_digest(module)
-    figures = Stepper(parts, optimizer, scale, Ranks.here(), micro_batch=1, max_grad_norm=1.0, seed=0).step(WINDOW, FiveRows())
+    figures = Stepper(parts, optimizer, scale, Ranks.here(), micro_batch=1, max_grad_norm=1.0, seed=0).step(WINDOW, DrawnRows(5))
     with torch.no_grad():
         loss(module.eval(), batch((5, 20, 9)))
         loss(module.train(), batch((5, 20, 9)))
@@ -136,7 +139,7 @@ def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = t
 def plain_window(base: Path, dropout: float = 0.1) -> Window:
     """The oracle: autograd of one mean over the window's loss tokens, in one process; a row's dropout is drawn from (seed, step, row)."""
     model = adapted(base, dropout=dropout).train()
-    rows = [FiveRows().batch(range(row, row + 1)) for row in range(5)]
+    rows = [DrawnRows(5).batch(range(row, row + 1)) for row in range(5)]
     logits = []
     for number, row in enumerate(rows):
         torch.manual_seed(micro_batch_seed(0, WINDOW.step, number))
@@ -147,6 +150,29 @@ def plain_window(base: Path, dropout: float = 0.1) -> Window:
     gradients = gradients_of(model)
     norm = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()
     return Window(loss.item(), len(targets), gradients, float(norm), (base_digest(model),) * 2)
+
+
+def validated(_: int, base: Path, micro_batch: int) -> dict[str, tuple[float, float, float]]:
+    """(loss, accuracy, loss tokens) by language of the product's `validate` on two rows, with dropout that it must turn off."""
+    module = shard(adapted(base, Method.LORA, dropout=0.5), Sharding.FULL, torch.float32, CPU).train()
+    parts = Parts(module, CPU, partial(packed_loss, groups=2), gradient_sync, clip_grad_norm)
+    found = validate(parts, DrawnRows(2), ("en", "ko"), Ranks.here(), micro_batch)
+    assert module.training
+    return {language: (quality.loss, quality.accuracy, quality.loss_tokens) for language, quality in found.items()}
+
+
+def plain_quality(base: Path) -> dict[str, tuple[float, float, float]]:
+    """The oracle: one cross-entropy over each language's tokens, in one process; the first and third document of a row are English."""
+    model, rows = adapted(base, Method.LORA).eval(), [DrawnRows(2).batch(range(row, row + 1)) for row in range(2)]
+    with torch.no_grad():
+        logits = torch.cat([loss_logits(model, row) for row in rows])
+    targets, groups = (torch.cat([getattr(row, name) for row in rows]) for name in ("targets", "groups"))
+    chosen = {"en": groups == 0, "ko": groups == 1, "all": groups >= 0}
+    return {name: _mean_quality(logits[tokens], targets[tokens]) for name, tokens in chosen.items()}
+
+
+def _mean_quality(logits: Tensor, targets: Tensor) -> tuple[float, float, float]:
+    return functional.cross_entropy(logits, targets).item(), (logits.argmax(-1) == targets).double().mean().item(), len(targets)
 
 
 def gradients_of(module: nn.Module) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
-"""Windows share rows exactly once, the schedule equals its formula, FP16's scale backs off and grows."""
+"""Windows share rows exactly once, the schedule equals its formula, FP16's scale backs off and grows, validation is a mean by language."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +21,10 @@ from medfinetune_trainer.optim.parts import Parts
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.schedule import learning_rate
 from medfinetune_trainer.optim.step import Stepper, micro_batch_seed
+from medfinetune_trainer.optim.validation import ALL
 from medfinetune_trainer.optim.window import Window, micro_batches, windows
+from support.gang import gang
+from support.models import plain_quality, tiny, validated
 from torch import Tensor, nn
 from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
@@ -86,6 +91,24 @@ def test_no_two_micro_batches_share_a_random_state(keys: list[tuple[int, int, in
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
+def test_a_step_draws_by_seed_step_and_micro_batch() -> None:
+    drawn = {(seed, step): _dropout_losses(seed, step) for seed in (0, 1) for step in (1, 2)}
+    assert len({loss for losses in drawn.values() for loss in losses}) == 8, "two of these micro-batches shared a random state"
+    assert _dropout_losses(1, 2) == drawn[1, 2]
+
+
+@pytest.mark.parametrize(("world_size", "micro_batch"), [(1, 1), (2, 2), (3, 1)])
+def test_validation_by_language_equals_the_mean_over_each_languages_tokens(tmp_path: Path, world_size: int, micro_batch: int) -> None:
+    """Two rows, so that one of several ranks has none of its own."""
+    base = tiny(tmp_path / "base", "llama")
+    expected = plain_quality(base)
+    assert expected["en"][2] != expected["ko"][2]
+    for found in gang(world_size, validated, base, micro_batch):
+        assert list(found) == ["en", "ko", ALL]
+        for language, figures in expected.items():
+            assert found[language] == pytest.approx(figures, rel=1e-5)
+
+
 def test_loss_scale_grows_after_clean_steps_and_stays_one_where_it_is_not_dynamic() -> None:
     scale, fixed = LossScale.fresh(dynamic=True), LossScale.fresh(dynamic=False)
     for _ in range(loss_scale.GROWTH_STEPS):
@@ -138,11 +161,28 @@ class _Sums:
 
 
 class _OneRow:
+    """However many rows are asked for, they are alike."""
+
     def __len__(self) -> int:
         return 1
 
     def batch(self, rows: range) -> PackedBatch:
         return collate([PackedDocument([1, 2], [0, 1], 0) for _ in rows])
+
+
+def _dropout_losses(seed: int, step: int) -> list[float]:
+    """The losses of a step's two micro-batches over the same row, where only dropout tells them apart."""
+    weight, losses = nn.Parameter(torch.ones(1000)), []
+
+    def loss(_module: nn.Module, _batch: PackedBatch) -> _Sums:
+        sums = _Sums(nn.functional.dropout(weight, 0.5), 1.0)
+        losses.append(sums.loss.item())
+        return sums
+
+    fixed = _stepper(weight, 1.0, LossScale.fresh(dynamic=False))
+    replace(fixed, parts=replace(fixed.parts, loss=loss), seed=seed).step(Window(step, 0, range(2), ends_epoch=True), _OneRow())
+    assert len(losses) == 2
+    return losses
 
 
 def _stepper(weight: nn.Parameter, factor: float, scale: LossScale) -> Stepper:
