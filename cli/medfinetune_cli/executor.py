@@ -22,7 +22,7 @@ from medfinetune_api.errors import OutputConflict, StorageFailed
 from medfinetune_api.exits import Exit
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import StageResult
+from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
 
 from medfinetune_cli.launch import Launch, Machine, launches, ports_needed, require_devices, visible_devices
 from medfinetune_cli.stage_process import Ended, Stop, run_to_end
@@ -86,15 +86,15 @@ async def _stage(stage: Stage, plan: RunPlan, file: Path, stop: Stop, say: Say) 
 
 
 def is_complete(stage: Stage, plan: RunPlan) -> bool:
-    """True where the run folder belongs to `plan` and holds the mark that the stage leaves last."""
+    """True where the run folder belongs to `plan` and holds, undamaged, the mark that the stage leaves last."""
     folder = plan.folder
     if not _belongs(folder, plan):
         return False
     if stage is Stage.PREPARE:
-        return folder.prepared.exists()
+        return Prepared.read(folder.prepared) is not None
     if stage is Stage.TRAIN:
         return folder.final.exists() or folder.adapter.exists()
-    return folder.summary.exists() and folder.adapter.exists()
+    return EvaluationSummary.read(folder.summary) is not None and folder.adapter.exists()
 
 
 def _belongs(folder: RunFolder, plan: RunPlan) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from medfinetune_api.exits import EXITS, exit_of
-from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import EvaluationSummary, Prepared
 from rich.text import Text
@@ -31,7 +30,7 @@ def report(plan: RunPlan, runs: Sequence[StageRun], form: Format) -> None:
 def as_json(plan: RunPlan, runs: Sequence[StageRun]) -> dict[str, Any]:
     """The run as one object: how it ended, each stage's own result, what was measured, and what lies in the folder."""
     last, folder = runs[-1].result, plan.folder
-    prepared, summary = _prepared(folder), _summary(folder)
+    prepared, summary = Prepared.read(folder.prepared), EvaluationSummary.read(folder.summary)
     return {
         "exitCode": last.exit_code,
         "reason": last.reason,
@@ -47,7 +46,7 @@ def as_json(plan: RunPlan, runs: Sequence[StageRun]) -> dict[str, Any]:
 
 def _print_results(plan: RunPlan) -> None:
     out = console("stdout")
-    prepared, summary = _prepared(plan.folder), _summary(plan.folder)
+    prepared, summary = Prepared.read(plan.folder.prepared), EvaluationSummary.read(plan.folder.summary)
     if prepared:
         out.print(mixture_table(prepared))
         out.print(packing_line(prepared.packing) + "\n", soft_wrap=True)
@@ -66,11 +65,3 @@ def _print_failure(plan: RunPlan, last: StageRun) -> None:
     if meaning.retryable:
         out.print("  The same command continues this run.", style="dim", soft_wrap=True)
     out.print(f"  The run's folder: {plan.folder.root}", style="dim", soft_wrap=True)
-
-
-def _prepared(folder: RunFolder) -> Prepared | None:
-    return Prepared.model_validate_json(folder.prepared.read_bytes()) if folder.prepared.exists() else None
-
-
-def _summary(folder: RunFolder) -> EvaluationSummary | None:
-    return EvaluationSummary.model_validate_json(folder.summary.read_bytes()) if folder.summary.exists() else None

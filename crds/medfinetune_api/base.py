@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, field_serializer, field_validator
 from pydantic.alias_generators import to_camel
 
 Value = TypeVar("Value")
@@ -64,6 +65,14 @@ class Contract(BaseModel):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some fields replaced; as in pydantic the new values are not checked, but their maps are frozen."""
         return super().model_copy(update={name: self._freeze(value) for name, value in (update or {}).items()}, deep=deep)
+
+    @classmethod
+    def read(cls, file: Path) -> Self | None:
+        """The model in a JSON file; None where there is no such file, or it is damaged. Any other OSError passes."""
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except (FileNotFoundError, ValidationError):
+            return None
 
     def to_json(self) -> str:
         """Canonical JSON text: camelCase keys in declared order, absent optional fields left out, no trailing newline."""

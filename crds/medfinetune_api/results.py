@@ -128,6 +128,8 @@ class Prepared(Contract):
     """Optimizer steps of all epochs."""
     loss_token_share: Fraction
     """Share of an epoch's tokens that carry loss, 0 to 1."""
+    weights_sha256: Sha256
+    """Hash of the base's weights, as `spec.model.sha256` has it; train and evaluate refuse any other."""
 
 
 class Score(Contract):

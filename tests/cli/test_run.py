@@ -150,6 +150,17 @@ def test_a_finished_run_is_shown_and_not_done_again(story: Story) -> None:
         assert phrase in again.stdout
 
 
+def test_marks_that_were_damaged_are_made_anew(story: Story) -> None:
+    marks = (story.folder.prepared, story.folder.summary)
+    before = [mark.read_bytes() for mark in marks]
+    for mark, damaged in zip(marks, ("", "{"), strict=True):
+        mark.write_text(damaged, encoding="utf-8")
+    again = medfinetune("-o", "json", *story.arguments)
+    assert again.returncode == 0, again.stderr
+    assert [stage["skipped"] for stage in json.loads(again.stdout)["stages"]] == [False, True, False]
+    assert [mark.read_bytes() for mark in marks] == before
+
+
 def test_two_runs_of_one_folder_exclude_each_other(story: Story) -> None:
     import fcntl
 

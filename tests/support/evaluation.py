@@ -24,6 +24,8 @@ from medfinetune_api.plan import (
     TuningPlan,
     ValidationPlan,
 )
+from medfinetune_api.results import Chosen, PackingReport, Prepared
+from medfinetune_trainer.model.fingerprint import weights_sha256
 from tiny_base import build
 
 GUARD = """
@@ -104,3 +106,22 @@ def evaluation_plan(root: Path, base: Path, tasks: tuple[TaskPlan, ...], templat
         checkpoint=CheckpointPlan(every_steps=100, keep=1),
         evaluation=EvaluationPlan(baseline=baseline, batch_size=4, tasks=tasks),
     )
+
+
+def mark_prepared(plan: RunPlan) -> None:
+    """Leave the prepared.json that evaluation reads: the plan's hash and that of the base's weights; the rest counts nothing."""
+    packing = PackingReport(efficiency=0, efficiency_unpacked=0, rows=0, rows_unpacked=0, steps_per_epoch=0, steps_per_epoch_unpacked=0)
+    prepared = Prepared(
+        plan_sha256=plan.sha256,
+        sources=(),
+        packing=packing,
+        chosen=Chosen(sharding=Sharding.NONE, micro_batch=1, activation_checkpointing=False),
+        train_documents=0,
+        validation_documents=0,
+        validation_rows=0,
+        total_steps=0,
+        loss_token_share=0,
+        weights_sha256=weights_sha256(Path(plan.mounts.models, plan.model.path)),
+    )
+    plan.folder.root.mkdir(parents=True, exist_ok=True)
+    plan.folder.prepared.write_text(prepared.to_json(), encoding="utf-8")

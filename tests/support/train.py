@@ -34,8 +34,10 @@ from medfinetune_api.plan import (
     ValidationPlan,
 )
 from medfinetune_api.results import Chosen, PackingReport, Prepared
+from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import read
 from medfinetune_trainer.data.epochs import VALIDATION, epoch_name, write_index
+from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.window import windows
 from medfinetune_trainer.stages.train_loop import train
@@ -101,9 +103,10 @@ def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sh
     (data / "epochs").mkdir(parents=True)
     _save(train, data / "train")
     _save(validation, data / "validation")
-    (data / "manifest.json").write_text(json.dumps({"languages": LANGUAGES}))
     rows = [_index(plan, epoch_name(epoch), train, (plan.training.seed, epoch)) for epoch in range(plan.training.epochs)]
     held_out = _index(plan, VALIDATION, validation, (plan.training.seed, 10_000))
+    hashes = {str(file.relative_to(data)): sha256_file(file) for file in data.rglob("*.arrow")}
+    (data / "manifest.json").write_text(json.dumps({"languages": LANGUAGES, "files": hashes}))
     steps = sum(1 for _ in windows(rows, plan.rows_per_step))
     micro_batch = plan.training.micro_batch
     assert isinstance(micro_batch, int)
@@ -118,12 +121,13 @@ def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sh
             steps_per_epoch=steps // len(rows),
             steps_per_epoch_unpacked=len(train),
         ),
-        chosen=Chosen(sharding=sharding, micro_batch=micro_batch, activation_checkpointing=False),
+        chosen=Chosen(sharding=sharding, micro_batch=micro_batch, activation_checkpointing=plan.training.activation_checkpointing is Toggle.ON),
         train_documents=len(train),
         validation_documents=len(validation),
         validation_rows=held_out,
         total_steps=steps,
         loss_token_share=0.2,
+        weights_sha256=weights_sha256(Path(plan.mounts.models, plan.model.path)),
     )
     plan.folder.prepared.write_text(prepared.to_json())
     return prepared

@@ -6,6 +6,7 @@ import getpass
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,10 @@ import pytest
 import torch
 from lm_eval.loggers import EvaluationTracker
 from medfinetune_api.choices import ChatTemplate
-from medfinetune_api.errors import Diverged, OutputConflict
+from medfinetune_api.errors import Diverged, InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan, TaskPlan
-from medfinetune_api.results import EvaluationSummary, StageResult
+from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
@@ -26,10 +27,9 @@ from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
 from medfinetune_trainer.evaluation.questions import read_questions
 from medfinetune_trainer.model.adapter import base_digest, save_adapter
-from medfinetune_trainer.model.architectures import architecture_of
-from medfinetune_trainer.model.attention import use_plain_attention
+from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.stages.evaluate import run
-from support.evaluation import EXAMPLE, evaluation_plan, example_tasks, tiny_base, without_network
+from support.evaluation import EXAMPLE, evaluation_plan, example_tasks, mark_prepared, tiny_base, without_network
 from support.models import adapted
 
 
@@ -43,6 +43,7 @@ def trained(output: Path, base: Path, tasks: tuple[TaskPlan, ...] | None = None)
     plan = evaluation_plan(output, base, example_tasks() if tasks is None else tasks)
     with new_folder(plan.folder.final) as folder:
         save_adapter(adapted(base), folder, plan.model.path)
+    mark_prepared(plan)
     return plan
 
 
@@ -113,7 +114,7 @@ def test_base_and_tuned_are_the_models_they_say(base: Path, tmp_path: Path) -> N
     plan = trained(tmp_path, base)
     run(plan)
     model = adapted(base)
-    use_plain_attention(model.get_base_model(), architecture_of(base))
+    model.get_base_model().set_attn_implementation("sdpa")
     digest = base_digest(model)
     tuned = direct(plan, base, model)
     with model.disable_adapter():
@@ -129,7 +130,7 @@ def test_base_and_tuned_are_the_models_they_say(base: Path, tmp_path: Path) -> N
 def test_files_are_those_the_harness_would_write(base: Path, tmp_path: Path) -> None:
     plan = evaluation_plan(tmp_path, base, example_tasks())
     model = adapted(base)
-    use_plain_attention(model.get_base_model(), architecture_of(base))
+    model.get_base_model().set_attn_implementation("sdpa")
     answers = direct(plan, base, model)
     results.write(tmp_path, "base", answers)
     tracker = EvaluationTracker(output_path=str(tmp_path / "theirs" / "results.json"))
@@ -144,7 +145,7 @@ def test_files_are_those_the_harness_would_write(base: Path, tmp_path: Path) -> 
     assert (tmp_path / "samples_base_medqa.jsonl").read_text(encoding="utf-8") == lines.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("lost", ["nothing", "rename", "summary", "tuned"])
+@pytest.mark.parametrize("lost", ["nothing", "rename", "summary", "torn summary", "samples", "tuned"])
 def test_started_again_it_does_what_is_missing(base: Path, tmp_path: Path, lost: str) -> None:
     plan = trained(tmp_path, base)
     first = run(plan)
@@ -157,7 +158,7 @@ def test_started_again_it_does_what_is_missing(base: Path, tmp_path: Path, lost:
     rewritten = {name for name in before if after[name][0] != before[name][0]}
     assert all(after[name][1] == before[name][1] for name in before if "results" not in name)
     assert not any(name.endswith("base.json") or "samples_base" in name for name in rewritten)
-    assert bool(rewritten) == (lost in ("summary", "tuned"))
+    assert bool(rewritten) == (lost not in ("nothing", "rename"))
 
 
 def undo(plan: RunPlan, lost: str) -> None:
@@ -165,8 +166,12 @@ def undo(plan: RunPlan, lost: str) -> None:
     if lost != "nothing":
         plan.folder.checkpoints.mkdir(exist_ok=True)
         plan.folder.adapter.rename(plan.folder.final)
-    if lost in ("summary", "tuned"):
+    if lost == "torn summary":
+        plan.folder.summary.write_text("{", encoding="utf-8")
+    if lost in ("summary", "samples", "tuned"):
         plan.folder.summary.unlink()
+    if lost == "samples":
+        (plan.folder.evaluation / "samples_tuned_medqa.jsonl").unlink()
     if lost == "tuned":
         (plan.folder.evaluation / "results_tuned.json").unlink()
 
@@ -181,6 +186,23 @@ def test_without_a_trained_adapter_it_refuses_and_writes_nothing(base: Path, tmp
     with pytest.raises(OutputConflict, match="Run the stage train"):
         run(plan)
     assert files(tmp_path) == set()
+
+
+def test_a_damaged_adapter_is_refused_with_the_way_to_a_new_one(base: Path, tmp_path: Path) -> None:
+    plan = trained(tmp_path, base)
+    (plan.folder.final / "adapter_model.safetensors").write_bytes(b"torn")
+    with pytest.raises(OutputConflict, match="checkpoints/final and start again: training continues from the newest checkpoint"):
+        run(plan)
+
+
+def test_a_base_other_than_the_one_that_was_prepared_is_refused_with_both_hashes(base: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(base, tmp_path / "models" / "base")
+    plan = trained(tmp_path / "output", other)
+    before = Prepared.read(plan.folder.prepared)
+    assert before is not None
+    (other / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes() + b" ")
+    with pytest.raises(InvalidModel, match=f"{weights_sha256(other)}; expected {before.weights_sha256}"):
+        run(plan)
 
 
 def test_without_tasks_the_adapter_is_released_at_once(base: Path, tmp_path: Path) -> None:

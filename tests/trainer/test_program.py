@@ -147,3 +147,11 @@ def test_a_folder_of_another_plan_is_left_alone(plan: RunPlan) -> None:
     assert ended.code == Exit.OUTPUT_CONFLICT
     assert owner.sha256[:12] in ended.result.message
     assert plan.folder.plan.read_text() == owner.to_json()
+
+
+def test_a_torn_plan_in_the_folder_is_called_damaged(plan: RunPlan) -> None:
+    plan.folder.root.mkdir(parents=True)
+    plan.folder.plan.write_text("{")
+    ended = run_stage("prepare", plan, stage(SUCCEEDS))
+    assert ended.code == Exit.OUTPUT_CONFLICT
+    assert "The file is damaged: restore it, or remove this run's folder" in ended.result.message

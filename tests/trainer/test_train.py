@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+from medfinetune_api.errors import InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.artifacts.checkpoint import is_complete, newest
@@ -19,6 +20,8 @@ from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import read
 from medfinetune_trainer.data.epochs import epoch_name
 from medfinetune_trainer.data.packed import PackedRows
+from medfinetune_trainer.stages.prepared import require_base, require_data, require_prepared
+from medfinetune_trainer.stages.train import run
 from medfinetune_trainer.stages.train_outcome import Outcome, outcome_of, root_cause
 from prometheus_client.parser import text_string_to_metric_families
 from safetensors.torch import load_file, save_file
@@ -124,16 +127,36 @@ def test_a_stop_while_waiting_for_peers_is_heard(tmp_path: Path, logs: Path) -> 
     assert agent.end()[0] == Exit.INTERRUPTED
 
 
-@pytest.mark.parametrize("prepared", [None, "another plan's"])
+@pytest.mark.parametrize("prepared", [None, "another plan's", "damaged"])
 def test_train_without_prepare_is_refused(tmp_path: Path, logs: Path, prepared: str | None) -> None:
     plan = small_run(tmp_path / "run")
     text = plan.folder.prepared.read_text()
     plan.folder.prepared.unlink()
     if prepared:
-        plan.folder.prepared.write_text(text.replace(plan.sha256, "f" * 64))
+        plan.folder.prepared.write_text("{" if prepared == "damaged" else text.replace(plan.sha256, "f" * 64))
     [(code, result)] = ended(agents(plan, 1, logs))
     assert code == Exit.OUTPUT_CONFLICT
     assert "Run the stage prepare" in result["message"]
+
+
+def test_damaged_data_and_another_base_are_refused_before_any_worker_starts(tmp_path: Path) -> None:
+    plan = small_run(tmp_path / "run")
+    prepared, index = require_prepared(plan), plan.folder.data / "epochs" / "epoch-0.arrow"
+    require_data(plan)
+    require_base(plan, prepared)
+    index.write_bytes(index.read_bytes()[:-1])
+    with pytest.raises(OutputConflict, match=r"epoch-0\.arrow.*Remove prepared\.json"):
+        run(plan)
+    index.unlink()
+    with pytest.raises(OutputConflict, match=r"epoch-0\.arrow: found no such file"):
+        require_data(plan)
+    plan.folder.data_manifest.write_text("{")
+    with pytest.raises(OutputConflict, match=r"manifest\.json"):
+        require_data(plan)
+    with (Path(plan.mounts.models) / plan.model.path / "model.safetensors").open("ab") as weights:
+        weights.write(b" ")
+    with pytest.raises(InvalidModel, match=f"expected {prepared.weights_sha256}"):
+        require_base(plan, prepared)
 
 
 def test_gpus_that_are_not_there_are_refused(tmp_path: Path, logs: Path) -> None:

@@ -7,7 +7,7 @@ samples hold questions. The results file is written last of its variant: where i
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ Outcome = tuple[str, bool]
 """Subject of a question, and whether the answer was right."""
 
 
-def is_complete(folder: Path, variant: str) -> bool:
-    """Whether every question of this variant has been asked and written down."""
-    return _results_file(folder, variant).exists()
+def is_complete(folder: Path, variant: str, tasks: Iterable[str]) -> bool:
+    """Whether every question of this variant has been asked and written down, and all of it is still there."""
+    return all(file.exists() for file in (_results_file(folder, variant), *(_samples_file(folder, variant, task) for task in tasks)))
 
 
 def write(folder: Path, variant: str, results: Mapping[str, Any]) -> None:

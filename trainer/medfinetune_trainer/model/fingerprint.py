@@ -24,3 +24,11 @@ def require_weights(folder: Path, expected: str) -> None:
     if found != expected:
         remedy = "Restore the weights, or correct the hash in the manifest."
         raise InvalidModel("spec.model.sha256", found=f"weights with hash {found}", expected=expected, remedy=remedy)
+
+
+def require_weights_as_prepared(folder: Path, expected: str) -> None:
+    """Raises InvalidModel where the weights in `folder` are not those that prepare saw."""
+    found = weights_sha256(folder)
+    if found != expected:
+        remedy = "Restore the weights; to tune others, give the run another name."
+        raise InvalidModel(str(folder), found=f"weights with hash {found}", expected=f"{expected}, as when the run was prepared", remedy=remedy)

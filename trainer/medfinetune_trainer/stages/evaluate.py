@@ -22,6 +22,7 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import EvaluationSummary, StageResult
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers.utils.logging import disable_progress_bar
 
 from medfinetune_trainer.artifacts.files import storage_errors, write_text
@@ -33,6 +34,7 @@ from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.folder import model_folder
 from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.precision import compute_dtype
+from medfinetune_trainer.stages.prepared import require_base, require_prepared
 from medfinetune_trainer.telemetry.log import say
 
 
@@ -40,19 +42,20 @@ def run(plan: RunPlan) -> StageResult:
     """Evaluate what is missing, and release the adapter.
 
     Raises:
-        OutputConflict: train is not complete. InvalidData: a task's file cannot be asked. InvalidModel: the base cannot be used.
+        OutputConflict: train is not complete, or what it left is damaged. InvalidData: a task's file cannot be asked.
+        InvalidModel: the base cannot be used, or is not the one that prepare saw.
         Diverged: a model answers with likelihoods that are not finite. OutOfMemory, StorageFailed.
     """
     started = time.monotonic()
     folder = plan.folder
     trained = _trained(plan)
-    if not folder.summary.exists():
+    summary = EvaluationSummary.read(folder.summary)
+    if summary is None:
         questions = {task.name: read_questions(task, Path(plan.mounts.data), plan.training.seed) for task in plan.evaluation.tasks}
         _ask_what_is_missing(plan, questions, trained)
         summary = results.summarise(plan, {name: found.available for name, found in questions.items()})
         write_text(folder.summary, summary.to_json())
     _release(plan)
-    summary = EvaluationSummary.model_validate_json(folder.summary.read_bytes())
     return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, _message(summary), _numbers(summary) | {"seconds": time.monotonic() - started})
 
 
@@ -66,7 +69,7 @@ def _trained(plan: RunPlan) -> Path:
 
 def _ask_what_is_missing(plan: RunPlan, questions: dict[str, Questions], adapter: Path) -> None:
     variants = ["base", "tuned"] if plan.evaluation.baseline else ["tuned"]
-    missing = [variant for variant in variants if questions and not results.is_complete(plan.folder.evaluation, variant)]
+    missing = [variant for variant in variants if questions and not results.is_complete(plan.folder.evaluation, variant, questions)]
     if not missing:
         return
     tasks = [ExamTask(task.name, questions[task.name].asked, _prompt(plan, task.name, questions)) for task in plan.evaluation.tasks]
@@ -81,17 +84,27 @@ def _ask_what_is_missing(plan: RunPlan, questions: dict[str, Questions], adapter
 
 def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTask], adapter: Path, device: torch.device) -> None:
     base = model_folder(plan)
+    require_base(plan, require_prepared(plan))
     renderer = Renderer(load_tokenizer(base), plan.data.chat_template)
     model: Any = load_base(base, architecture_of(base), plan.tuning.method, compute_dtype(plan.training.precision, device), device)
     for variant in missing:
         if variant == "tuned":
-            model = PeftModel.from_pretrained(model, str(adapter), torch_device=str(device)).eval()
+            model = _tuned(model, adapter, device)
         lm = LetterModel(model, renderer, plan.evaluation.batch_size)
         answers = ask_and_describe(lm, tasks, plan.model.path if variant == "base" else f"{plan.model.path}+{plan.identity.name}")
         results.refuse_unanswered(variant, answers)
         results.write(plan.folder.evaluation, variant, answers)
         accuracies = {f"accuracy_{name}": metrics["acc,none"] for name, metrics in answers["results"].items()}
         say("evaluated", variant=variant, questions_cut=len(lm.cut) or None, **accuracies)
+
+
+def _tuned(model: Any, adapter: Path, device: torch.device) -> Any:
+    """The base with the adapter on it. Raises OutputConflict where the adapter cannot be read."""
+    try:
+        return PeftModel.from_pretrained(model, str(adapter), torch_device=str(device)).eval()
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        remedy = f"Remove {adapter} and start again: training continues from the newest checkpoint."
+        raise OutputConflict(str(adapter), found=f"an adapter that cannot be read ({type(error).__name__})", expected="PEFT's layout", remedy=remedy) from error
 
 
 def _prompt(plan: RunPlan, name: str, questions: dict[str, Questions]) -> str:

@@ -23,7 +23,6 @@ from medfinetune_api.choices import Sharding, Stage, Toggle
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan, SourcePlan
 from medfinetune_api.results import Chosen, Prepared, StageResult
-from pydantic import ValidationError
 
 from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, storage_errors, write_text
 from medfinetune_trainer.data.assemble import hold_out, mix_epoch, mixture_table, write_manifest, write_train, write_validation
@@ -34,7 +33,7 @@ from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise_dataset
 from medfinetune_trainer.evaluation.questions import read_questions
 from medfinetune_trainer.model.architectures import architecture_of
-from medfinetune_trainer.model.fingerprint import require_weights
+from medfinetune_trainer.model.fingerprint import require_weights, weights_sha256
 from medfinetune_trainer.model.folder import model_folder, refuse_misfit
 from medfinetune_trainer.stages.tables import show
 from medfinetune_trainer.telemetry.log import say
@@ -60,11 +59,8 @@ def run(plan: RunPlan) -> StageResult:
 
 def _complete(plan: RunPlan) -> Prepared | None:
     """What an earlier start of this plan prepared; None where it did not end."""
-    try:
-        prepared = Prepared.model_validate_json(plan.folder.prepared.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-    return prepared if prepared.plan_sha256 == plan.sha256 and plan.folder.data_manifest.exists() else None
+    prepared = Prepared.read(plan.folder.prepared)
+    return prepared if prepared and prepared.plan_sha256 == plan.sha256 and plan.folder.data_manifest.exists() else None
 
 
 def _prepare(plan: RunPlan) -> Prepared:
@@ -126,6 +122,7 @@ def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> P
         validation_rows=validation_rows,
         total_steps=packing.steps_per_epoch * plan.training.epochs,
         loss_token_share=float(corpus.loss_tokens[chosen].sum() / corpus.lengths[chosen].sum()),
+        weights_sha256=plan.model.sha256 or weights_sha256(model_folder(plan)),
     )
 
 

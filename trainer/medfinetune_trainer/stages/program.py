@@ -178,8 +178,9 @@ def _check_owner(plan: RunPlan) -> None:
         return
     try:
         owner = load_plan(file).sha256[:12]
-    except InvalidManifest:
-        owner = "that cannot be read"
+    except InvalidManifest as error:
+        remedy = "The file is damaged: restore it, or remove this run's folder to start afresh."
+        raise OutputConflict(str(file), found="a plan that cannot be read", expected=f"plan {plan.sha256[:12]}", remedy=remedy) from error
     if owner != plan.sha256[:12]:
         remedy = "Give this run another name or output folder; another experiment is another run."
         raise OutputConflict(str(file), found=f"plan {owner}", expected=f"plan {plan.sha256[:12]}", remedy=remedy)

@@ -6,6 +6,8 @@ begins again as a whole, by its executor, and continues from the newest complete
 Environment, as torchrun has it: PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK, MASTER_ADDR, MASTER_PORT; without them the plan's own processes on one node. A
 node whose peers have not come after MEDFINETUNE_RENDEZVOUS_SECONDS (300) ends as GANG_LOST. After SIGTERM or SIGINT the workers finish their step and write a
 checkpoint; one that has not ended after MEDFINETUNE_STOP_SECONDS (600) is killed.
+
+Node 0 first reads data and base whole and compares their hashes with prepare's, about a second a GB; its peers wait at the rendezvous meanwhile.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from types import FrameType
 
 import psutil
 from medfinetune_api.choices import Stage
-from medfinetune_api.errors import GangLost, Interrupted, OutputConflict
+from medfinetune_api.errors import GangLost, Interrupted
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import Prepared, StageResult
+from medfinetune_api.results import StageResult
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+from medfinetune_trainer.stages.prepared import require_base, require_data, require_prepared
 from medfinetune_trainer.stages.train_node import Node, killed
 from medfinetune_trainer.stages.train_outcome import STOP, Outcome, outcomes, root_cause
 from medfinetune_trainer.telemetry.server import serving
@@ -39,32 +42,23 @@ def run(plan: RunPlan) -> StageResult:
     """Train what is missing. The result carries the first real failure of this node's ranks, or their numbers.
 
     Raises:
-        OutputConflict: prepare is not complete, or was for another plan.
+        OutputConflict: prepare is not complete, was for another plan, or its data is damaged. InvalidModel: the base is not the one that prepare saw.
         Interrupted: stopped in good order. GangLost: a rank was killed, or nodes did not arrive. InvalidManifest: GPUs are missing.
     """
     if plan.folder.final.exists() or plan.folder.adapter.exists():
         return StageResult.of(Stage.TRAIN, Exit.SUCCEEDED, "The adapter is trained already.")
-    _require_prepared(plan)
+    prepared = require_prepared(plan)
     node = Node.of(os.environ, plan.parallelism)
     node.require_devices(plan.parallelism)
+    if node.rank == 0:
+        require_data(plan)
+        require_base(plan, prepared)
     with tempfile.TemporaryDirectory(prefix="medfinetune-") as name, serving(Path(name), Stage.TRAIN):
         folder = Path(name)
         (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
         with _stop_file(folder / STOP):
             error = _supervised(node, folder)
         return _result(error, folder)
-
-
-def _require_prepared(plan: RunPlan) -> None:
-    file = plan.folder.prepared
-    found = Prepared.model_validate_json(file.read_bytes()).plan_sha256 if file.exists() else None
-    if found != plan.sha256:
-        raise OutputConflict(
-            str(file),
-            found=f"plan {found[:12]}" if found else "no such file",
-            expected=f"prepare complete for plan {plan.sha256[:12]}",
-            remedy="Run the stage prepare of this plan first.",
-        )
 
 
 @contextmanager

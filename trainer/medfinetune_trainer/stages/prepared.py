@@ -1,0 +1,48 @@
+"""What train and evaluate ask of prepare: that it is complete, for this plan, and that neither its data nor the base has changed since."""
+
+from __future__ import annotations
+
+import json
+
+from medfinetune_api.errors import OutputConflict
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import Prepared
+
+from medfinetune_trainer.artifacts.files import sha256_file
+from medfinetune_trainer.model.fingerprint import require_weights_as_prepared
+from medfinetune_trainer.model.folder import model_folder
+
+
+def require_prepared(plan: RunPlan) -> Prepared:
+    """What prepare found. Raises OutputConflict where it is not complete, or was for another plan."""
+    file = plan.folder.prepared
+    prepared = Prepared.read(file)
+    if prepared is None or prepared.plan_sha256 != plan.sha256:
+        found = f"plan {prepared.plan_sha256[:12]}" if prepared else "a damaged file" if file.exists() else "no such file"
+        expected = f"prepare complete for plan {plan.sha256[:12]}"
+        raise OutputConflict(str(file), found=found, expected=expected, remedy="Run the stage prepare of this plan first.")
+    return prepared
+
+
+def require_base(plan: RunPlan, prepared: Prepared) -> None:
+    """Raises InvalidModel where the base's weights are not those of prepare: an adapter fits no other. Reads them whole, about a second a GB."""
+    require_weights_as_prepared(model_folder(plan), prepared.weights_sha256)
+
+
+def require_data(plan: RunPlan) -> None:
+    """Raises OutputConflict where a file of `data/` is missing or is not as its manifest has it. Reads them whole, about a second a GB."""
+    folder = plan.folder.data
+    try:
+        files = json.loads(plan.folder.data_manifest.read_text(encoding="utf-8"))["files"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(plan, "manifest.json", "no manifest that can be read") from error
+    for name, expected in files.items():
+        if not (folder / name).exists():
+            raise _damaged(plan, name, "no such file")
+        if sha256_file(folder / name) != expected:
+            raise _damaged(plan, name, "other bytes than prepare wrote")
+
+
+def _damaged(plan: RunPlan, name: str, found: str) -> OutputConflict:
+    remedy = "Remove prepared.json and start again: prepare makes data/ anew."
+    return OutputConflict(str(plan.folder.data / name), found=found, expected="the file as prepare left it", remedy=remedy)
