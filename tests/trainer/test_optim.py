@@ -172,7 +172,7 @@ class _OneRow:
 
 def _dropout_losses(seed: int, step: int) -> list[float]:
     """The losses of a step's two micro-batches over the same row, where only dropout tells them apart."""
-    weight, losses = nn.Parameter(torch.ones(1000)), []
+    weight, losses = nn.Parameter(torch.linspace(0.0, 1.0, 1000)), []
 
     def loss(_module: nn.Module, _batch: PackedBatch) -> _Sums:
         sums = _Sums(nn.functional.dropout(weight, 0.5), 1.0)

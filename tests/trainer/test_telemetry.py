@@ -10,7 +10,8 @@ from threading import Event
 import pytest
 import torch
 from medfinetune_trainer.artifacts.history import History, read
-from medfinetune_trainer.telemetry.memory import Memory, MemorySampler
+from medfinetune_trainer.stages.train_record import Record
+from medfinetune_trainer.telemetry.memory import SAMPLE_SECONDS, Memory, MemorySampler
 from medfinetune_trainer.telemetry.server import PORT, serving
 from medfinetune_trainer.telemetry.snapshot import STEP_SECONDS, Snapshot
 from prometheus_client.parser import text_string_to_metric_families
@@ -82,19 +83,36 @@ def test_the_histogram_has_every_bound(tmp_path: Path) -> None:
     assert [count for _, count in only.buckets()] == [*range(1, len(STEP_SECONDS) + 1), len(STEP_SECONDS)]
 
 
-def test_memory_is_sampled_at_once_and_again_without_vram_on_a_cpu() -> None:
+def test_memory_is_sampled_at_once_and_again_and_again_without_vram_on_a_cpu() -> None:
     samples: list[dict[str, int]] = []
-    twice = Event()
+    enough = Event()
 
     def record(sample: object) -> None:
         samples.append(dict(sample))  # type: ignore[call-overload]  # a Mapping
-        if len(samples) == 2:
-            twice.set()
+        if len(samples) == 5:
+            enough.set()
 
     with MemorySampler(Memory(torch.device("cpu")), record, seconds=0.01):
-        assert twice.wait(30)
+        assert enough.wait(30)
     assert set(samples[0]) == {"rss", "rss_peak"}
     assert samples[0]["rss_peak"] >= samples[0]["rss"] > 0
+
+
+def test_the_rest_between_samples_keeps_the_promise_of_one_every_30_seconds() -> None:
+    """What a sample itself takes is well under a second."""
+    assert SAMPLE_SECONDS <= 29
+    assert MemorySampler(Memory(torch.device("cpu")), lambda _: None).seconds == SAMPLE_SECONDS
+
+
+def test_metrics_jsonl_has_the_memory_of_every_rank_of_the_node(tmp_path: Path) -> None:
+    snapshot(1, memory={"rss": 8, "rss_peak": 9}).write(tmp_path)
+    snapshot(2).write(tmp_path)
+    history = History(tmp_path / "metrics.jsonl", 0)
+    record = Record(snapshot(0), tmp_path, Memory(torch.device("cpu")), history, progress=None, resumed_step=0)
+    record.sampled({"rss": 5, "rss_peak": 6})
+    history.close()
+    kept = [(line["rank"], line["rss"], line["rss_peak"]) for line in read(tmp_path / "metrics.jsonl") if line["kind"] == "memory"]
+    assert kept == [(0, 5, 6), (1, 8, 9)]
 
 
 def test_a_continued_history_tells_one_story(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from medfinetune_trainer.optim.window import Window
 from medfinetune_trainer.telemetry.log import now
 from medfinetune_trainer.telemetry.memory import Memory, MemorySampler
 from medfinetune_trainer.telemetry.progress import Steps
-from medfinetune_trainer.telemetry.snapshot import Snapshot
+from medfinetune_trainer.telemetry.snapshot import Snapshot, read_snapshots
 
 
 @dataclass
@@ -64,12 +64,14 @@ class Record:
             self.progress.event("validation", epoch=window.epoch + 1, **perplexities)
 
     def sampled(self, sample: Mapping[str, int]) -> None:
-        """A memory sample was taken. Raises StorageFailed."""
+        """A memory sample was taken. Rank 0 writes down the newest sample of every rank of its node. Raises StorageFailed."""
         with self.lock:
             self.snapshot.memory = sample
         self.share()
         if self.history:
-            self.history.write("memory", **sample)
+            for each in read_snapshots(self.folder):
+                if each.memory:
+                    self.history.write("memory", rank=each.rank, **each.memory)
 
     def event(self, event: str, /, **fields: object) -> None:
         """Something to tell a person, once for the gang."""
