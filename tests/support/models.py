@@ -12,7 +12,7 @@ import transformers
 from medfinetune_api.choices import Method, Sharding
 from medfinetune_api.plan import LoraPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
-from medfinetune_trainer.model.adapter import base_digest, load_adapter_weights, save_adapter
+from medfinetune_trainer.model.adapter import base_digest, save_adapter
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.load import load_base
@@ -216,10 +216,3 @@ def read_by_peft(_: int, base: Path, folder: Path, method: Method) -> Tensor:
     model = PeftModel.from_pretrained(model, folder).train()  # in eval mode bitsandbytes may repack the base and compute in bf16
     with torch.no_grad():
         return torch.cat([model(input_ids=torch.tensor([document.input_ids])).logits[0] for document in documents((20, 9))])
-
-
-def write_and_read_back(_: int, base: Path, saved: Path, folder: Path, sharding: Sharding) -> None:
-    """Load a saved adapter into a fresh sharded model, and save it again."""
-    module = shard(adapted(base), sharding, torch.float32, CPU)
-    load_adapter_weights(module, saved)
-    save_adapter(module, folder, "models/tiny")

@@ -16,7 +16,7 @@ from medfinetune_trainer.artifacts.files import new_folder, write_text
 from medfinetune_trainer.model.adapter import save_adapter
 from safetensors.torch import load_file
 from support.gang import gang
-from support.models import adapted, read_by_peft, tiny, train_and_save, write_and_read_back
+from support.models import adapted, read_by_peft, tiny, train_and_save
 
 
 @pytest.mark.parametrize("method", [Method.QLORA, Method.LORA])
@@ -45,14 +45,6 @@ def test_the_layout_is_pefts_and_names_no_machine(tmp_path: Path) -> None:
     assert len(weights) == 28
     assert all(name.startswith("base_model.model.model.language_model.layers.") for name in weights)
     assert not any("vision" in name or "projector" in name or "lm_head" in name for name in weights)
-
-
-@pytest.mark.parametrize("sharding", [Sharding.ADAPTERS_ONLY, Sharding.FULL, Sharding.NONE])
-def test_saved_weights_load_into_any_sharding(tmp_path: Path, sharding: Sharding) -> None:
-    base, first, second = tiny(tmp_path / "base", "gemma3"), tmp_path / "first", tmp_path / "second"
-    gang(3, train_and_save, base, first, Sharding.FULL, Method.QLORA)
-    gang(2, write_and_read_back, base, first, second, sharding)
-    assert (first / "adapter_model.safetensors").read_bytes() == (second / "adapter_model.safetensors").read_bytes()
 
 
 def test_whoever_serves_the_adapter_may_read_it(tmp_path: Path) -> None:

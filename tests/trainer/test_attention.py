@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from medfinetune_api.choices import Method
 from medfinetune_trainer.data.batch import collate
 from medfinetune_trainer.model.architectures import architecture_of
-from medfinetune_trainer.model.attention import packed_attention, use_packed_attention, use_plain_attention
+from medfinetune_trainer.model.attention import packed_attention, use_packed_attention
 from medfinetune_trainer.model.load import load_base
 from support.models import CPU, documents, tiny
 from torch import Tensor, nn
@@ -53,22 +53,13 @@ def test_packed_logits_equal_separate_logits(tmp_path: Path, kind: Any, config: 
     torch.testing.assert_close(together, apart, rtol=1e-5, atol=1e-5)
 
 
-@torch.no_grad()
-def test_plain_attention_is_back_for_padded_batches_and_generation(tmp_path: Path) -> None:
+def test_a_forward_without_boundaries_is_refused(tmp_path: Path) -> None:
     folder = tiny(tmp_path / "base", "gemma3-multimodal", sliding_window=8)
     architecture = architecture_of(folder)
     model = load_base(folder, architecture, Method.LORA, torch.float32, CPU)
     use_packed_attention(model, architecture)
-    ids = torch.tensor([documents((12,))[0].input_ids, documents((12,), seed=1)[0].input_ids])
-    mask = torch.ones_like(ids)
-    mask[0, :4] = 0
     with pytest.raises(RuntimeError, match="cu_seqlens"):
-        model(input_ids=ids, attention_mask=mask)
-    use_plain_attention(model, architecture)
-    oracle = plain(folder)
-    torch.testing.assert_close(model(input_ids=ids, attention_mask=mask).logits[:, 4:], oracle(input_ids=ids, attention_mask=mask).logits[:, 4:])
-    generated = [each.generate(input_ids=ids, attention_mask=mask, max_new_tokens=5, do_sample=False, use_cache=True) for each in (model, oracle)]
-    assert torch.equal(*generated)
+        model(input_ids=torch.tensor([documents((12,))[0].input_ids]))
 
 
 def dense(query: Tensor, key: Tensor, value: Tensor, bounds: list[int], scaling: float, window: int | None) -> Tensor:

@@ -11,13 +11,13 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.data.batch import collate
 from medfinetune_trainer.data.epochs import epoch_name
 from medfinetune_trainer.data.packed import PackedRows
-from medfinetune_trainer.model.adapter import load_adapter_weights
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.lora import add_adapter
 from medfinetune_trainer.model.loss import loss_logits
 from medfinetune_trainer.stages import prepare
+from peft import load_peft_weights, set_peft_model_state_dict
 from support.manifests import minimal_manifest, plan_for
 from support.stages import EXAMPLE, SOURCES, models_volume
 from support.train import train_here, validations
@@ -59,7 +59,7 @@ def letter_accuracy(plan: RunPlan, adapter: Path | None) -> dict[str, float]:
     use_packed_attention(model, architecture)
     adapted = add_adapter(model, plan.tuning.lora, architecture, seed=0)
     if adapter:
-        load_adapter_weights(adapted, adapter)
+        set_peft_model_state_dict(adapted, load_peft_weights(str(adapter), device="cpu"))
     adapted.eval()
     letters = AutoTokenizer.from_pretrained(base).convert_tokens_to_ids(list("ABCDE"))
     rows = PackedRows(plan.folder.data, epoch_name(0))

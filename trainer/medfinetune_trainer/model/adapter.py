@@ -1,4 +1,4 @@
-"""The adapter outside the process: gathered from its shards, written in plain PEFT layout, read back; and a digest that proves the base untouched."""
+"""The adapter outside the process: gathered from its shards, written in plain PEFT layout; and a digest that proves the base untouched."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import bitsandbytes as bnb
 import torch
 import torch.distributed as dist
 from peft import get_peft_model_state_dict
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
 
 from medfinetune_trainer.model.sharding import gathered, unwrapped
 
@@ -47,15 +46,6 @@ def save_adapter(module: nn.Module, folder: Path, base: str) -> None:
     (folder / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))  # save_file hides a full volume's errno, and the file from all but its owner
 
 
-def load_adapter_weights(module: nn.Module, folder: Path) -> None:
-    """Copy the weights of a saved adapter of the same shape into `module`, sharded or not; no communication. Raises KeyError where one is not in the file."""
-    model = unwrapped(module)
-    saved = load_file(folder / WEIGHTS)
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            _fill(parameter, saved[name.replace(".default.", ".")])
-
-
 def base_digest(module: nn.Module) -> str:
     """SHA-256 in hex over every frozen parameter, gathered, and the quantization state of every 4-bit layer: equal bits, equal digest. A collective."""
     digest = hashlib.sha256()
@@ -73,11 +63,3 @@ def base_digest(module: nn.Module) -> str:
 def _update(digest: hashlib._Hash, name: str, tensor: Tensor) -> None:
     digest.update(name.encode())
     digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-
-
-def _fill(parameter: nn.Parameter, value: Tensor) -> None:
-    value = value.to(parameter.device)
-    if isinstance(parameter, DTensor):
-        value = distribute_tensor(value, parameter.device_mesh, parameter.placements, src_data_rank=None)
-    with torch.no_grad():
-        parameter.copy_(value)

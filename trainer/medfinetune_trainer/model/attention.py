@@ -5,7 +5,7 @@ otherwise. Here the boundaries are passed explicitly, from `packed_loss` through
 raises instead of attending across.
 
 On CUDA in 16 bits one `varlen_attn` call computes all documents; elsewhere a loop of `scaled_dot_product_attention` over documents does, exact and
-cheaper than a dense mask. Plain generation and lm-evaluation-harness need the ordinary path: `use_plain_attention` switches back.
+cheaper than a dense mask. Evaluation does not pack: it keeps the attention that the base was loaded with.
 """
 
 from __future__ import annotations
@@ -29,12 +29,7 @@ def use_packed_attention(model: PreTrainedModel, architecture: Architecture) -> 
     """Make the language model of `model` attend within documents; every forward must then pass `cu_seqlens` and `max_seqlen`."""
     ALL_ATTENTION_FUNCTIONS.register(NAME, packed_attention)
     ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, _no_mask)
-    _set(model, architecture, NAME)
-
-
-def use_plain_attention(model: PreTrainedModel, architecture: Architecture) -> None:
-    """Make `model` attend as transformers has it (SDPA): one sequence a row, with masks for padding."""
-    _set(model, architecture, "sdpa")
+    model.set_attn_implementation({architecture.text_config: NAME} if architecture.text_config else NAME)
 
 
 def packed_attention(
@@ -103,7 +98,3 @@ def _window_mask(length: int, window: int, device: torch.device) -> Tensor:
 
 def _no_mask(*_: Any, **__: Any) -> None:
     """Tells transformers to build no mask."""
-
-
-def _set(model: PreTrainedModel, architecture: Architecture, name: str) -> None:
-    model.set_attn_implementation({architecture.text_config: name} if architecture.text_config else name)
