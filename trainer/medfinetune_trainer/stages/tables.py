@@ -32,7 +32,7 @@ def _mixture(rows: tuple[SourceShare, ...]) -> object:
     from rich.table import Table
 
     table = Table("source", "language", "domain", title="Mixture of an epoch")
-    for name in ("read", "held out", "over long", "tokens lost", "mixed out", "samples", "tokens", "share"):
+    for name in ("read", "held out", "over-long", "tokens lost", "left out", "samples", "tokens", "share"):
         table.add_column(name, justify="right")
     for row in rows:
         counts = (row.samples_read, row.validation, row.over_long, row.tokens_dropped, row.mixed_out, row.samples, row.tokens)
