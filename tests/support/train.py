@@ -105,7 +105,7 @@ def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sh
     _save(validation, data / "validation")
     rows = [_index(plan, epoch_name(epoch), train, (plan.training.seed, epoch)) for epoch in range(plan.training.epochs)]
     held_out = _index(plan, VALIDATION, validation, (plan.training.seed, 10_000))
-    hashes = {str(file.relative_to(data)): sha256_file(file) for file in data.rglob("*.arrow")}
+    hashes = {str(file.relative_to(data)): sha256_file(file) for file in data.rglob("*") if file.is_file()}
     (data / "manifest.json").write_text(json.dumps({"languages": LANGUAGES, "files": hashes}))
     steps = sum(1 for _ in windows(rows, plan.rows_per_step))
     micro_batch = plan.training.micro_batch

@@ -40,13 +40,13 @@ CSV_ROW = "0,nurse,2019,1,1,Q?,a,b,c,d,e,A,\n"
         ("a.jsonl", f"[{GOOD.strip()}]", "a.jsonl:1", "a JSON array", "jq -c"),
         ("a.jsonl", "[" * 200_000, "a.jsonl:1", "nested too deep", "Correct"),
         ("a.jsonl", '{"a": ' + "9" * 10_000 + "}", "a.jsonl:1", "number too long", "Correct"),
-        ("a.jsonl", gzip.compress(GOOD.encode()), "a.jsonl", "gzip under a name without", "Add `.gz`"),
-        ("a.jsonl.gz", gzip.compress(GOOD.encode() * 9)[:-20], "a.jsonl.gz", "ends early", "Copy the file again"),
+        ("a.jsonl", gzip.compress(GOOD.encode(), mtime=0), "a.jsonl", "gzip under a name without", "Add `.gz`"),
+        ("a.jsonl.gz", gzip.compress(GOOD.encode() * 9, mtime=0)[:-20], "a.jsonl.gz", "ends early", "Copy the file again"),
         ("a.jsonl.gz", GOOD, "a.jsonl.gz", "no valid gzip", "Copy the file again"),
-        ("a.jsonl.gz", gzip.compress(GOOD.encode()) + SECRET.encode(), "a.jsonl.gz", "bytes after the end of the gzip data", "Copy the file again"),
+        ("a.jsonl.gz", gzip.compress(GOOD.encode(), mtime=0) + SECRET.encode(), "a.jsonl.gz", "bytes after the end of the gzip data", "Copy the file again"),
         ("a.jsonl", f'{GOOD}{{"{SECRET}": 1, "{SECRET}": 2}}', "a.jsonl:2", "a name twice", "Remove or rename"),
         ("a.jsonl", f'{GOOD}{{"a": [{{"b": 1, "b": 1}}]}}', "a.jsonl:2", "a name twice", "Remove or rename"),
-        ("a.jsonl.gz", gzip.compress(GOOD.encode() * 9)[:40] + b"\0" * 60, "a.jsonl.gz", "gzip", "Copy the file again"),
+        ("a.jsonl.gz", gzip.compress(GOOD.encode() * 9, mtime=0)[:40] + b"\0" * 60, "a.jsonl.gz", "gzip", "Copy the file again"),
     ],
 )
 def test_broken_json_lines(tmp_path: Path, name: str, content: str | bytes, where: str, found: str, remedy: str) -> None:

@@ -114,7 +114,7 @@ def mixture_table(plan: RunPlan, corpus: Corpus, held: Indices, chosen: Indices,
 
 def write_manifest(plan: RunPlan, table: tuple[SourceShare, ...], packing: PackingReport, folder: Path) -> None:
     """Write manifest.json: the plan, the languages by which losses are grouped, the table, what packing gained, and the hash of every file in `folder`."""
-    files = sorted(path for path in folder.rglob("*.arrow"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
     content = {
         "planSha256": plan.sha256,
         "languages": sorted({source.language for source in plan.data.sources + plan.data.validation.sources}),
