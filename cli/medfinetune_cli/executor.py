@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.errors import OutputConflict, StorageFailed
 from medfinetune_api.exits import Exit
 from medfinetune_api.layout import RunFolder
@@ -49,7 +49,7 @@ def execute(plan: RunPlan, say: Say) -> list[StageRun]:
         InvalidManifest: something is left to do, and this machine has not the GPUs for it; no folder is made.
         OutputConflict: another run holds the folder. StorageFailed: the output volume cannot be written.
     """
-    if not all(is_complete(stage, plan) for stage in Stage):
+    if not all(is_complete(stage, plan) for stage in WORK):
         require_devices(plan.parallelism, this_machine())
     with _held(plan.folder), tempfile.TemporaryDirectory(prefix="medfinetune-") as scratch:
         file = Path(scratch) / "plan.json"
@@ -61,7 +61,7 @@ async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
     stop = Stop(lambda: say("stopping in good order, with a checkpoint; a second signal ends the run at once"))
     stop.listen()
     runs: list[StageRun] = []
-    for stage in Stage:
+    for stage in WORK:
         if is_complete(stage, plan):
             say(f"{stage}: complete from an earlier run, not done again")
             runs.append(StageRun(StageResult.of(stage, Exit.SUCCEEDED, "Complete from an earlier run."), skipped=True))

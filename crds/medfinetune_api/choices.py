@@ -136,8 +136,55 @@ class Toggle(StrEnum):
 
 
 class Stage(StrEnum):
-    """The three stages, in order."""
+    """What a run goes through, in order: three stages of work, and the purge of what is not to stay."""
 
     PREPARE = "prepare"
     TRAIN = "train"
     EVALUATE = "evaluate"
+    PURGE = "purge"
+
+
+WORK = (Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE)
+"""The stages that make the adapter; a run that has ended, in whatever way, is purged."""
+
+
+class Retained(StrEnum):
+    """Working files that stay when a run has ended."""
+
+    DATA = "Data"
+    SAMPLES = "Samples"
+    CHECKPOINTS = "Checkpoints"
+
+
+class AccessMode(StrEnum):
+    """How many nodes may mount a volume, in Kubernetes' words."""
+
+    READ_WRITE_ONCE = "ReadWriteOnce"
+    READ_WRITE_MANY = "ReadWriteMany"
+    READ_WRITE_ONCE_POD = "ReadWriteOncePod"
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration matches a taint."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class SelectorOperator(StrEnum):
+    """How a selector compares a label with its values."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+    GT = "Gt"
+    LT = "Lt"

@@ -89,6 +89,12 @@ class OutOfMemory(Refusal):
     exit = Exit.OUT_OF_MEMORY
 
 
+class HostOutOfMemory(Refusal):
+    """The host's memory, or the container's limit, ran out. Retryable: the same plan may fit on another machine."""
+
+    exit = Exit.HOST_OUT_OF_MEMORY
+
+
 class GangLost(Refusal):
     """A rank vanished or never arrived. Retryable."""
 

@@ -23,10 +23,12 @@ class Exit(IntEnum):
     OUTPUT_CONFLICT = 68
     DIVERGED = 69
     STORAGE_FAILED = 70
+    GATE_FAILED = 71
     INTERRUPTED = 75
     OUT_OF_MEMORY = 76
     STALLED = 77
     GANG_LOST = 78
+    HOST_OUT_OF_MEMORY = 79
 
 
 class ExitMeaning(NamedTuple):
@@ -53,11 +55,16 @@ EXITS: dict[Exit, ExitMeaning] = {
     Exit.OUTPUT_CONFLICT: ExitMeaning("OutputConflict", False, True, "The run folder belongs to another plan or another live run."),
     Exit.DIVERGED: ExitMeaning("Diverged", False, True, "The loss became NaN or infinite; the last complete checkpoint is kept."),
     Exit.STORAGE_FAILED: ExitMeaning("StorageFailed", True, True, "The output volume is full, read-only, or gone."),
+    Exit.GATE_FAILED: ExitMeaning("GateFailed", False, True, "The tuned model is worse than a gate allows; no adapter is released."),
     Exit.INTERRUPTED: ExitMeaning("Interrupted", True, False, "Stopped by SIGTERM or SIGINT after a checkpoint; start again to continue."),
     Exit.OUT_OF_MEMORY: ExitMeaning("OutOfMemory", True, True, "The accelerator's memory ran out; try again with a smaller micro-batch."),
     Exit.STALLED: ExitMeaning("Stalled", True, True, "A rank made no progress within the stall timeout."),
     Exit.GANG_LOST: ExitMeaning("GangLost", True, True, "A rank of the gang vanished or never arrived; the others stopped."),
+    Exit.HOST_OUT_OF_MEMORY: ExitMeaning("HostOutOfMemory", True, True, "The host's memory, or the container's limit, ran out."),
 }
+
+FOLLOWING = (Exit.GANG_LOST, Exit.INTERRUPTED)
+"""What a member of a gang ends with because another failed, or because it was asked to stop: a cause of its own outranks both."""
 
 
 def exit_of(code: int) -> Exit:

@@ -25,6 +25,7 @@ from medfinetune_api.choices import (
     Overlong,
     Packing,
     Precision,
+    Retained,
     Schedule,
     Sharding,
     Toggle,
@@ -50,6 +51,7 @@ from medfinetune_api.scalars import (
     LanguageTag,
     LearningRate,
     Limit,
+    MemoryBytes,
     MicroBatch,
     Name,
     Nodes,
@@ -265,6 +267,8 @@ class ParallelismPlan(Contract):
     """0 trains on the CPU, one process a node."""
     sharding: Sharding
     """How parameters are spread over the ranks."""
+    gpu_memory: MemoryBytes | None = None
+    """Memory of one GPU in bytes, as the manifest names it; None where it is not known before a GPU is there."""
 
     @property
     def processes_per_node(self) -> int:
@@ -316,6 +320,13 @@ class EvaluationPlan(Contract):
     """Examinations; without any, the adapter is delivered unjudged."""
 
 
+class OutputPlan(Contract):
+    """What stays."""
+
+    retain: Annotated[tuple[Retained, ...], Field(max_length=3)]
+    """Working files that stay when the run has ended; the others are purged."""
+
+
 class RunPlan(Contract):
     """One run, resolved. Immutable; the hash names everything but the mounts."""
 
@@ -339,6 +350,8 @@ class RunPlan(Contract):
     """What a run that was stopped continues from."""
     evaluation: EvaluationPlan
     """What the run is judged by."""
+    output: OutputPlan
+    """What stays."""
 
     @property
     def sha256(self) -> str:

@@ -92,10 +92,19 @@ def _plan(spec: Mapping[str, Any], identity: Identity, mounts: Mounts) -> dict[s
         },
         "tuning": {**spec["tuning"], "lora": {**lora, "targetModules": "all-linear" if all_linear else lora["targetModules"]}},
         "training": spec["training"],
-        "parallelism": spec["parallelism"],
+        "parallelism": {**spec["parallelism"], "gpuMemory": _bytes(spec["resources"].get("gpuMemory"))},
         "checkpoint": spec["checkpoint"],
         "evaluation": spec["evaluation"],
+        "output": {"retain": sorted(set(spec["output"]["retain"]))},
     }
+
+
+def _bytes(quantity: str | None) -> int | None:
+    """A memory quantity such as 24Gi in bytes."""
+    if quantity is None:
+        return None
+    power = 1 + ("Ki", "Mi", "Gi", "Ti").index(quantity[-2:]) if quantity.endswith("i") else 0
+    return int(quantity.rstrip("KMGTi")) << 10 * power
 
 
 def _mixture(mixture: Mapping[str, Any] | None) -> dict[str, Any] | None:

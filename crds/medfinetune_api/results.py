@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -21,6 +21,25 @@ SubjectName = Annotated[str, Field(max_length=131072)]
 """As the data file writes it, which bounds it by the longest cell that Python's CSV reader takes."""
 
 
+class TaskResult(Contract):
+    """Accuracy in one task, base and tuned on the same questions."""
+
+    task: Name
+    """Name of the task."""
+    language: LanguageTag
+    """Language of its questions."""
+    questions: Count
+    """Questions asked."""
+    accuracy: Fraction
+    """Share the tuned model answered rightly, 0 to 1."""
+    low: Fraction
+    """Lower end of the Wilson 95 % interval."""
+    high: Fraction
+    """Upper end of the Wilson 95 % interval."""
+    base_accuracy: Fraction | None = None
+    """Share the untuned base answered rightly; absent without a baseline."""
+
+
 class StageResult(Contract):
     """How one stage ended: at most MAX_RESULT_BYTES of JSON, on stdout's last line and in the termination message."""
 
@@ -34,18 +53,23 @@ class StageResult(Contract):
     """One sentence for a person; no record text."""
     numbers: Annotated[Mapping[FigureName, float], Field(max_length=FIGURES)]
     """Measured figures, by snake_case name with unit."""
+    tasks: Annotated[tuple[TaskResult, ...], Field(max_length=ENTRIES)] = ()
+    """Accuracy by task, of evaluate; the first ones where not all fit (`evaluation/summary.json` has all)."""
 
     @classmethod
-    def of(cls, stage: Stage, code: Exit, message: str, numbers: Mapping[str, float] | None = None) -> StageResult:
+    def of(cls, stage: Stage, code: Exit, message: str, numbers: Mapping[str, float] | None = None, tasks: Sequence[TaskResult] = ()) -> StageResult:
         """Build a result whose JSON fits the termination message.
 
-        The message is cut to 1,000 characters, then numbers are left out from the end, then the message is cut on (its JSON may be longer than its text).
-        Numbers that are not finite, which JSON cannot write, or whose name is too long are left out.
+        The message is cut to 1,000 characters, then tasks are left out from the end, then numbers, then the message is cut on (its JSON may be longer than its
+        text). Numbers that are not finite, which JSON cannot write, or whose name is too long are left out.
         """
         fitting = {name: value for name, value in (numbers or {}).items() if math.isfinite(value) and len(name) <= NAME_LENGTH}
         kept = dict(list(fitting.items())[:FIGURES])
-        result = cls(stage=stage, exit_code=code, reason=EXITS[code].reason, message=message[:1000], numbers=kept)
+        result = cls(stage=stage, exit_code=code, reason=EXITS[code].reason, message=message[:1000], numbers=kept, tasks=tuple(tasks[:ENTRIES]))
         while len(result.to_json().encode()) > MAX_RESULT_BYTES:
+            if result.tasks:
+                result = result.model_copy(update={"tasks": result.tasks[:-1]})
+                continue
             if kept:
                 kept.popitem()
             result = result.model_copy(update={"numbers": dict(kept), "message": result.message if kept else result.message[: len(result.message) * 3 // 4]})
@@ -105,6 +129,8 @@ class Chosen(Contract):
     """Rows in one forward pass of one rank."""
     activation_checkpointing: bool
     """Whether activations are computed again instead of kept."""
+    evaluate_on_gang: bool
+    """Whether evaluate needs the whole gang, because the model does not fit one GPU."""
 
 
 class Prepared(Contract):

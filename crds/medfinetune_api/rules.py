@@ -1,7 +1,7 @@
 """Every cross-field rule of the manifest, once: its CEL for the API server and its Python for `medfinetune validate`, side by side.
 
 Kept cheap for the API server's cost limit: lists and maps hold at most 64 entries, strings are bounded, and nothing is nested deeper than two loops.
-Immutability of the spec compares with the stored object, which has no Python form; it comes with the operator.
+Immutability of the spec compares with the stored object, which has no Python form: `immutable.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from medfinetune_api.choices import Format, Method, MixBy, Precision
+from medfinetune_api.choices import AccessMode, Format, Method, MixBy, Precision
 from medfinetune_api.ruled import Rule
 
 if TYPE_CHECKING:
     from medfinetune_api.spec import FineTuneSpec, MedFineTune
-    from medfinetune_api.spec_data import DataSpec, SourceSpec, TaskSpec, ValidationSpec
+    from medfinetune_api.spec_data import DataSpec, OutputVolumeSpec, SourceSpec, TaskSpec, ValidationSpec
+    from medfinetune_api.spec_pods import ResourcesSpec
     from medfinetune_api.spec_training import LoraSpec, TuningSpec
 
 RUN_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -209,6 +210,101 @@ ALL_LINEAR_ALONE = Rule(
 )
 
 TARGETS_UNIQUE = _unique("targetModules", "", lambda lora: lora.target_modules or ())
+
+
+# pods
+
+RESERVED_PREFIXES = ("PET_", "MASTER_", "MEDFINETUNE_", "TORCHELASTIC_", "KUBERNETES_", "LD_", "PYTHON", "HF_", "CUDA_VISIBLE_", "NVIDIA_VISIBLE_")
+RESERVED_NAMES = ("HOME", "PATH", "TMPDIR", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TRANSFORMERS_OFFLINE")
+RESERVED_DOMAINS = ("medfinetune.io/", "kubernetes.io/", "k8s.io/")
+_PREFIX = "^(" + "|".join(RESERVED_PREFIXES) + ")"
+
+
+def _reserved(name: str) -> bool:
+    return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES)
+
+
+ENVIRONMENT_NOT_RESERVED = Rule(
+    cel=f"!self.name.matches('{_PREFIX}') && !(self.name in {list(RESERVED_NAMES)})",
+    holds=lambda variable: not _reserved(variable.name),
+    expected=f"a name other than {', '.join(RESERVED_NAMES)} that begins with none of {', '.join(RESERVED_PREFIXES)}",
+    remedy="Remove the variable: the product sets it itself.",
+    field=".name",
+    reason="FieldValueForbidden",
+)
+ENVIRONMENT_UNIQUE = _unique("env", "name", lambda pods: [variable.name for variable in pods.env])
+
+
+def _keys_not_reserved(field: str, python: Callable[[Any], Iterable[str]]) -> Rule:
+    """No key of the map lies in a domain of Kubernetes or of the product, nor in one below it."""
+    cel = f"^([^/]*[.])?({'|'.join(domain.replace('.', '[.]') for domain in RESERVED_DOMAINS)})"
+
+    def reserved(node: Any) -> list[str]:
+        return sorted(key for key in python(node) if re.match(cel, key))
+
+    return Rule(
+        cel=f"!has(self.{field}) || self.{field}.all(k, k.size() > 317 || !k.matches('{cel}'))",
+        holds=lambda node: not reserved(node),
+        found=lambda node: ", ".join(reserved(node))[:200],
+        expected="keys outside medfinetune.io, kubernetes.io and k8s.io",
+        remedy="Remove the key: Kubernetes, Kueue and the operator read it as their own.",
+        field=f".{field}",
+        reason="FieldValueForbidden",
+    )
+
+
+LABELS_NOT_RESERVED = _keys_not_reserved("labels", lambda pods: pods.labels or ())
+ANNOTATIONS_NOT_RESERVED = _keys_not_reserved("annotations", lambda pods: pods.annotations or ())
+
+
+def _gpus_asked(resources: ResourcesSpec) -> list[str]:
+    stages = {"prepare": resources.prepare, "train": resources.train, "evaluate": resources.evaluate}
+    return [name for name, one in stages.items() if one and resources.gpu_resource in {**(one.requests or {}), **(one.limits or {})}]
+
+
+def _no_gpu(stage: str) -> str:
+    maps = (f"(!has(self.{stage}.{part}) || !(self.gpuResource in self.{stage}.{part}))" for part in ("requests", "limits"))
+    return f"(!has(self.{stage}) || ({' && '.join(maps)}))"
+
+
+GPUS_BY_PARALLELISM = Rule(
+    cel=" && ".join(_no_gpu(stage) for stage in ("prepare", "train", "evaluate")),
+    holds=lambda resources: not _gpus_asked(resources),
+    found=lambda resources: f"{resources.gpu_resource} in {', '.join(_gpus_asked(resources))}",
+    expected="requests and limits without the GPU resource",
+    remedy="Remove it, and set parallelism.gpusPerNode: GPUs are asked for once prepare has succeeded.",
+    reason="FieldValueForbidden",
+)
+
+
+# output
+
+
+def _one_volume(volume: OutputVolumeSpec) -> bool:
+    return (volume.persistent_volume_claim is None) != (volume.claim_template is None)
+
+
+ONE_OUTPUT_VOLUME = Rule(
+    cel="has(self.persistentVolumeClaim) != has(self.claimTemplate)",
+    holds=_one_volume,
+    found=lambda volume: "both" if volume.claim_template else "neither",
+    expected="either persistentVolumeClaim or claimTemplate",
+    remedy="Name an existing claim, or describe one to be made: not both.",
+)
+
+
+def _output_shared(spec: FineTuneSpec) -> bool:
+    template = spec.output.volume.claim_template
+    return template is None or spec.parallelism.nodes == 1 or AccessMode.READ_WRITE_MANY in template.access_modes
+
+
+OUTPUT_SHARED_BY_NODES = Rule(
+    cel="!has(self.output.volume.claimTemplate) || self.parallelism.nodes == 1 || 'ReadWriteMany' in self.output.volume.claimTemplate.accessModes",
+    holds=_output_shared,
+    expected="ReadWriteMany where parallelism.nodes is above 1",
+    remedy="Set accessModes: [ReadWriteMany] and a storage class that can do it, or train on one node.",
+    field=".output.volume.claimTemplate.accessModes",
+)
 
 
 # the whole spec

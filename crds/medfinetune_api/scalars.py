@@ -22,6 +22,10 @@ CLAIM_NAME = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 LANGUAGE_TAG = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
 SHA256 = r"^[0-9a-f]{64}$"
 PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+QUANTITY = r"^([0-9]+([.][0-9]+)?|[.][0-9]+)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+MEMORY = r"^[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti)?$"
+IMAGE = r"^[A-Za-z0-9][-A-Za-z0-9_./:@]*$"
+ENVIRONMENT_NAME = r"^[A-Za-z_][A-Za-z0-9_]*$"
 MODULE_NAME = r"^[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z0-9_]+)*$|^all-linear$"
 
 PATTERN_WORDS = {
@@ -35,6 +39,10 @@ PATTERN_WORDS = {
     LANGUAGE_TAG: "a BCP 47 language tag such as en, ko or pt-BR",
     SHA256: "64 lower-case hexadecimal digits",
     PRINTABLE: "text without control characters",
+    QUANTITY: "a Kubernetes quantity such as 4, 500m or 32Gi",
+    MEMORY: "bytes as a whole number with or without Ki, Mi, Gi or Ti, such as 24Gi",
+    IMAGE: "an image reference such as registry.example/trainer@sha256:...",
+    ENVIRONMENT_NAME: "letters, digits and '_', not beginning with a digit",
     MODULE_NAME: "the name of a linear layer such as q_proj, or all-linear",
 }
 """What a person is told where a pattern does not match."""
@@ -63,6 +71,17 @@ Folder = Annotated[str, Field(min_length=1, max_length=4096)]
 Message = Annotated[str, Field(max_length=1024)]
 Reason = Annotated[str, Field(max_length=63, pattern=REASON)]
 
+# what pods carry
+
+BoundedKey = Annotated[str, Field(min_length=1, max_length=317)]
+"""Key of a label or resource: the API server checks its form with the pod's."""
+TolerationKey = Annotated[str, Field(max_length=317)]
+Image = Annotated[str, Field(max_length=512, pattern=IMAGE)]
+EnvironmentName = Annotated[str, Field(max_length=128, pattern=ENVIRONMENT_NAME)]
+EnvironmentValue = Annotated[str, Field(max_length=4096)]
+MemoryQuantity = Annotated[str, Field(max_length=20, pattern=MEMORY)]
+PodQuantity = Annotated[int, Field(ge=0, le=9007199254740991)] | Annotated[str, Field(max_length=32, pattern=QUANTITY)]
+
 # numbers
 
 Count = Annotated[int, Field(ge=0, le=9007199254740991)]
@@ -90,6 +109,10 @@ EverySteps = Annotated[int, Field(ge=1, le=1000000)]
 Kept = Annotated[int, Field(ge=1, le=100)]
 BatchSize = Annotated[int, Field(ge=1, le=1024)]
 Limit = Annotated[int, Field(ge=1, le=1000000)]
+Weight = Annotated[int, Field(ge=1, le=100)]
+Restarts = Annotated[int, Field(ge=0, le=100)]
+Seconds = Annotated[int, Field(ge=0, le=31536000)]
+MemoryBytes = Annotated[int, Field(ge=1, le=9007199254740991)]
 
 # lists
 

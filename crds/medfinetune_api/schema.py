@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from medfinetune_api.generated import write_or_check
+from medfinetune_api.immutable import transition_rules
 from medfinetune_api.spec import KIND, FineTuneSpec, MedFineTune
 from medfinetune_api.status import FineTuneStatus
 from medfinetune_api.structural import Schema, structural
@@ -67,7 +68,7 @@ def _root() -> Schema:
         "apiVersion": {"type": "string", "description": manifest["properties"]["apiVersion"]["description"]},
         "kind": {"type": "string", "description": manifest["properties"]["kind"]["description"]},
         "metadata": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 253}}},  # declared, or no rule's fieldPath may name it
-        "spec": {**structural(FineTuneSpec.model_json_schema()), "description": manifest["properties"]["spec"]["description"]},
+        "spec": _spec(manifest["properties"]["spec"]["description"]),
         "status": structural(FineTuneStatus.model_json_schema()),
     }
     return {
@@ -77,6 +78,12 @@ def _root() -> Schema:
         "properties": parts,
         "x-kubernetes-validations": manifest["x-kubernetes-validations"],
     }
+
+
+def _spec(description: str) -> Schema:
+    """The spec with its transition rules."""
+    spec = structural(FineTuneSpec.model_json_schema())
+    return {**spec, "description": description, "x-kubernetes-validations": [*spec["x-kubernetes-validations"], *transition_rules()]}
 
 
 class _Plain(yaml.SafeDumper):

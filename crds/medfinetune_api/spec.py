@@ -9,10 +9,11 @@ from pydantic import Field
 
 from medfinetune_api import rules
 from medfinetune_api.base import Contract
-from medfinetune_api.choices import Preset
+from medfinetune_api.choices import Preset, Retained
 from medfinetune_api.ruled import Ruled
 from medfinetune_api.scalars import AnnotationValue, LabelKey, LabelValue, Name, ObjectName, RelativePath, Sha256
-from medfinetune_api.spec_data import DataSpec, EvaluationSpec, VolumeSpec
+from medfinetune_api.spec_data import DataSpec, EvaluationSpec, OutputVolumeSpec, VolumeSpec
+from medfinetune_api.spec_pods import PodsSpec, ResourcesSpec, RunPolicySpec, SchedulingSpec
 from medfinetune_api.spec_training import CheckpointSpec, ParallelismSpec, TrainingSpec, TuningSpec
 
 API_VERSION = "medfinetune.io/v1alpha1"
@@ -36,14 +37,17 @@ class ModelSpec(Contract):
 class OutputSpec(Contract):
     """Where results go."""
 
-    volume: VolumeSpec
+    volume: OutputVolumeSpec
     """Holds one folder a run, `<name>-<uid8>/`."""
+    retain: Annotated[tuple[Retained, ...], Field(max_length=3)] = ()
+    """Working files that stay when the run has ended: Data and Samples (both hold record text), Checkpoints. Adapter, summary, metrics and plan always stay.
+    Default none."""
 
 
 class FineTuneSpec(Ruled):
     """Everything that decides a run."""
 
-    rules = (rules.BATCH_IN_WHOLE_ROWS, rules.FP16_NEEDS_GPU)
+    rules = (rules.BATCH_IN_WHOLE_ROWS, rules.FP16_NEEDS_GPU, rules.OUTPUT_SHARED_BY_NODES)
 
     preset: Preset | None = None
     """Named defaults for what the manifest leaves out: yoo-2026, med42-lora, med42-full or low-memory. Default: none."""
@@ -63,6 +67,14 @@ class FineTuneSpec(Ruled):
     """What the run is judged by. Default: nothing."""
     output: OutputSpec
     """Where results go."""
+    resources: ResourcesSpec = ResourcesSpec()
+    """What the pods ask for."""
+    scheduling: SchedulingSpec = SchedulingSpec()
+    """Where the pods may run, and who comes first."""
+    pods: PodsSpec = PodsSpec()
+    """What every pod carries."""
+    run_policy: RunPolicySpec = RunPolicySpec()
+    """How the run is tried; may be changed while it exists."""
 
 
 class Metadata(Contract):

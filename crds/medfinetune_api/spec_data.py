@@ -8,7 +8,7 @@ from pydantic import Field
 
 from medfinetune_api import rules
 from medfinetune_api.base import Contract
-from medfinetune_api.choices import AnswerStyle, ChatTemplate, Format, LossOn, MixBy, MixFill, MixUnit, Overlong, Packing
+from medfinetune_api.choices import AccessMode, AnswerStyle, ChatTemplate, Format, LossOn, MixBy, MixFill, MixUnit, Overlong, Packing
 from medfinetune_api.ruled import Ruled
 from medfinetune_api.scalars import (
     ENTRIES,
@@ -19,6 +19,7 @@ from medfinetune_api.scalars import (
     Label,
     LanguageTag,
     Limit,
+    MemoryQuantity,
     Name,
     OptionColumns,
     Ratio,
@@ -33,6 +34,28 @@ class ClaimSpec(Contract):
 
     claim_name: ClaimName
     """Name of the PersistentVolumeClaim."""
+
+
+class ClaimTemplateSpec(Contract):
+    """A PersistentVolumeClaim that the operator makes for the run, `<name>-<uid8>`, and never deletes."""
+
+    storage: MemoryQuantity
+    """Size of the volume, such as 100Gi."""
+    storage_class_name: ClaimName | None = None
+    """StorageClass. Default: the cluster's."""
+    access_modes: Annotated[tuple[AccessMode, ...], Field(min_length=1, max_length=3)] = (AccessMode.READ_WRITE_ONCE,)
+    """How many nodes may mount it; ReadWriteMany where parallelism.nodes is above 1. Default [ReadWriteOnce]."""
+
+
+class OutputVolumeSpec(Ruled):
+    """A volume for results: an existing claim, or one that is made for the run. The local executor maps it to a folder of this machine (`--output`)."""
+
+    rules = (rules.ONE_OUTPUT_VOLUME,)
+
+    persistent_volume_claim: ClaimSpec | None = None
+    """The claim that receives the files."""
+    claim_template: ClaimTemplateSpec | None = None
+    """The claim to make; it outlives the run."""
 
 
 class VolumeSpec(Contract):

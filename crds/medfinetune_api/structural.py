@@ -89,14 +89,14 @@ class _Translator:
         return schema
 
     def _merge_union(self, schema: Schema, place: str) -> Schema:
-        """`X | None` as X (an absent field; the API server prunes nulls), `int | Literal[word]` as int-or-string, no other union."""
+        """`X | None` as X (an absent field; the API server prunes nulls), an integer or a text as int-or-string, no other union."""
         if "anyOf" not in schema:
             return schema
         beside = {key: value for key, value in schema.items() if key != "anyOf"}
         branches = [self._inline(branch, place) for branch in schema["anyOf"] if branch != {"type": "null"}]
         if len(branches) == 1:
             return {**branches[0], **beside}
-        return {**_int_or_word(branches, place), **beside}
+        return {**_int_or_text(branches, place), **beside}
 
     def _format(self, value: Any, node: Schema, place: str) -> Schema:
         if value not in _FORMATS:
@@ -117,22 +117,24 @@ class _Translator:
 
     def _names(self, value: Any, node: Schema, place: str) -> Schema:
         """A structural schema cannot bound a map's names, a rule at the map can."""
-        if not isinstance(value, dict) or set(value) != {"maxLength"} or "x-kubernetes-validations" in node:
+        if not isinstance(value, dict) or not {"maxLength"} <= set(value) <= {"maxLength", "minLength"} or "x-kubernetes-validations" in node:
             raise UnknownKeywordError(f"{place}: no translation for these propertyNames; a map's names may have a maxLength and no more")
         longest = value["maxLength"]
         message = f"expected names of at most {longest} characters. Shorten the name."
         return {"x-kubernetes-validations": [{"rule": f"self.all(name, name.size() <= {longest})", "message": message, "reason": "FieldValueInvalid"}]}
 
 
-def _int_or_word(branches: list[Schema], place: str) -> Schema:
+def _int_or_text(branches: list[Schema], place: str) -> Schema:
     """The one union a CustomResourceDefinition knows; the string's pattern and the number's bounds each bind their own kind."""
     kinds = {branch.get("type"): branch for branch in branches}
-    word = kinds.get("string", {}).get("const")
-    if set(kinds) != {"integer", "string"} or len(branches) != 2 or not isinstance(word, str):
-        raise UnknownKeywordError(f"{place}: no translation for this union; a structural schema has only X | None and int | Literal[word]")
+    text = kinds.get("string", {})
+    word = text.get("const")
+    form = {"pattern": f"^{word}$", "maxLength": len(word)} if isinstance(word, str) else {key: text.get(key) for key in ("pattern", "maxLength")}
+    if set(kinds) != {"integer", "string"} or len(branches) != 2 or None in form.values():
+        raise UnknownKeywordError(f"{place}: no translation for this union; a structural schema has X | None, and integer | text of one bounded pattern")
     bounds = {key: value for key, value in kinds["integer"].items() if key != "type"}
     union = {"x-kubernetes-int-or-string": True, "anyOf": [{"type": "integer"}, {"type": "string"}]}
-    return {**union, **bounds, "pattern": f"^{word}$", "maxLength": len(word)}
+    return {**union, **bounds, **form}
 
 
 def _without_null(value: Any) -> Any:
