@@ -40,7 +40,7 @@ class Source:
     stamps: str = ""
 
 
-SOURCES = {"etcd": Source("etcd", "go.etcd.io/etcd/server/v3")} | {
+SOURCES = {"etcd": Source("etcd", "go.etcd.io/etcd/server/v3"), "coredns": Source("coredns", ".")} | {
     name: Source("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _STAMPS)
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
 }
