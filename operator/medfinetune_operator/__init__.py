@@ -1,0 +1,1 @@
+"""The cluster executor: watches MedFineTune objects and carries each through its stages as Jobs."""

@@ -1,0 +1,103 @@
+"""Run: one MedFineTune as the operator reads it. What the API server stored is parsed here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from medfinetune_api.choices import WORK, Stage
+from medfinetune_api.errors import InvalidManifest, Refusal
+from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER
+from medfinetune_api.plan import Identity, Mounts, RunPlan
+from medfinetune_api.resolve import resolve
+from medfinetune_api.spec import FineTuneSpec
+from medfinetune_api.status import FineTuneStatus
+from pydantic import ValidationError
+
+MOUNTS = Mounts(models=MODELS_FOLDER, data=DATA_FOLDER, output=OUTPUT_FOLDER)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One MedFineTune."""
+
+    identity: Identity
+    generation: int
+    created: datetime
+    deleting: bool
+    spec: FineTuneSpec | None
+    """None where this version cannot read what is stored."""
+    plan: RunPlan | Refusal
+    """The resolved plan, or why there never will be one."""
+    status: FineTuneStatus
+    resource_version: str
+
+    @property
+    def name(self) -> str:
+        """metadata.name."""
+        return self.identity.name
+
+    @property
+    def namespace(self) -> str:
+        """metadata.namespace."""
+        return self.identity.namespace
+
+    def pods_of(self, stage: Stage) -> int:
+        """Pods of one attempt of `stage`: the gang's nodes for train, and for evaluate where prepare found that the model does not fit one GPU."""
+        assert self.spec is not None
+        gang = stage is Stage.TRAIN or (stage is Stage.EVALUATE and self.status.prepared is not None and self.status.prepared.evaluate_on_gang)
+        return self.spec.parallelism.nodes if gang else 1
+
+    @property
+    def claim(self) -> str:
+        """Name of the output claim: the one named, or the one made for the run."""
+        assert self.spec is not None
+        existing = self.spec.output.volume.persistent_volume_claim
+        return existing.claim_name if existing else self.identity.folder
+
+
+def read_run(body: Mapping[str, Any]) -> Run:
+    """A MedFineTune from its JSON. Never raises on what a user may have stored: the refusal becomes the run's plan."""
+    meta = body["metadata"]
+    identity = Identity(name=meta["name"], namespace=meta["namespace"], uid=meta["uid"])
+    spec, plan = _planned(body.get("spec", {}), identity)
+    return Run(
+        identity=identity,
+        generation=meta.get("generation", 0),
+        created=datetime.fromisoformat(meta["creationTimestamp"]),
+        deleting="deletionTimestamp" in meta,
+        spec=spec,
+        plan=plan,
+        status=_status(body.get("status") or {}),
+        resource_version=meta["resourceVersion"],
+    )
+
+
+def next_stage(stage: Stage) -> Stage | None:
+    """The stage of work after `stage`; None after the last."""
+    following = WORK[WORK.index(stage) + 1 :] if stage in WORK else ()
+    return following[0] if following else None
+
+
+def _planned(spec: Mapping[str, Any], identity: Identity) -> tuple[FineTuneSpec | None, RunPlan | Refusal]:
+    try:
+        parsed = FineTuneSpec.model_validate(spec)
+    except ValidationError as error:
+        fields = ", ".join(sorted({".".join(map(str, each["loc"])) for each in error.errors(include_input=False, include_url=False)})[:5])
+        return None, InvalidManifest(
+            "spec",
+            found=f"fields that this operator cannot read: {fields}",
+            expected="a spec of its own version",
+            remedy="Apply the manifest again under another name.",
+        )
+    try:
+        return parsed, resolve(parsed, identity, MOUNTS)
+    except Refusal as refusal:
+        return parsed, refusal
+
+
+def _status(status: Mapping[str, Any]) -> FineTuneStatus:
+    """What is stored. A status that cannot be read is nobody's but a newer operator's: it must stop us, not be overwritten."""
+    return FineTuneStatus.model_validate(status)
