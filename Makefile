@@ -40,7 +40,8 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 locks: $(VENV)/.build    ## Resolve the locked versions anew
 	$(LOCK) --upgrade locks/build.in -o locks/build.txt
 	$(LOCK) --upgrade pyproject.toml --extra trainer -o locks/trainer.txt
-	$(LOCK) pyproject.toml --extra trainer --extra dev -c locks/trainer.txt -o locks/dev.txt
+	$(LOCK) pyproject.toml --extra operator -c locks/trainer.txt -o locks/operator.txt
+	$(LOCK) pyproject.toml --extra trainer --extra operator --extra dev -c locks/trainer.txt -c locks/operator.txt -o locks/dev.txt
 
 clean:           ## Remove what make made
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
