@@ -1,7 +1,6 @@
 """A real Kubernetes control plane for tests: etcd, kube-apiserver, kube-controller-manager and kube-scheduler as processes of this machine.
 
     with ControlPlane(folder) as cluster, cluster.namespace() as namespace:
-        cluster.install_crd()
         cluster.kubectl("apply", "-n", namespace, "-f", "manifest.yaml")
 
 Ready in seconds, without root and without a kubelet: a test plays the node by writing pods' status, and everything else is as in a cluster.
@@ -35,13 +34,15 @@ class ControlPlane:
 
     `controllers` and `scheduler` say which of these run beside the API server. `audit` keeps the log that `audit_events` reads. `address` is what
     the API server listens on: the machine's own where pods have to reach it. `users` are added by name, with their groups. Flags are added to the
-    programs' own: `--min-request-timeout=5`, for one, lets watches expire after 5 to 10 s.
+    programs' own: `--min-request-timeout=5`, for one, lets watches expire after 5 to 10 s. `crd` installs this repository's
+    CustomResourceDefinition before the controllers start: the garbage collector looks for new kinds only every 30 s.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
+        crd: bool = True,
         controllers: bool = True,
         scheduler: bool = False,
         audit: bool = False,
@@ -55,12 +56,13 @@ class ControlPlane:
         self.url = f"https://{address}:{self._port}"
         self.token = self.credentials.tokens[ADMIN]
         self.kubeconfig = self.kubeconfig_for(ADMIN)
-        self._controllers, self._scheduler, self._controller_manager_flags = controllers, scheduler, controller_manager_flags
+        self._crd, self._controllers, self._scheduler, self._controller_manager_flags = crd, controllers, scheduler, controller_manager_flags
         # Without controllers no namespace gets the service account that this plugin wants of every pod.
         without = [] if controllers else ["--disable-admission-plugins=ServiceAccount"]
         log = flags.audit(folder) if audit else []
         self._api_server_flags = [*flags.api_server(self.credentials, self._etcd_port, address, self._port), *log, *without, *api_server_flags]
-        self._servers: dict[str, Server] = {}
+        self.servers: dict[str, Server] = {}
+        """What has been started, by program."""
 
     def __enter__(self) -> Self:
         try:
@@ -97,7 +99,7 @@ class ControlPlane:
         self.kubectl("apply", "--server-side", "--validate=strict", "--namespace", namespace, "-f", "-", input=text)
 
     def install_crd(self) -> None:
-        """Apply this repository's CustomResourceDefinition and wait until it is served."""
+        """Apply this repository's CustomResourceDefinition, or what it has become, and wait until it is served."""
         self.apply(CRD)
         self.kubectl("wait", "--for=condition=Established", f"--timeout={SECONDS:.0f}s", "-f", CRD)
 
@@ -125,7 +127,7 @@ class ControlPlane:
 
     def stop_api_server(self) -> None:
         """Crash the API server: its clients' connections are cut, and refused from now on. (Asked gracefully it waits a minute for its watches.)"""
-        self._servers["kube-apiserver"].kill()
+        self.servers["kube-apiserver"].kill()
 
     def start_api_server(self) -> None:
         """Start the API server, again at the same address with the same state, and wait until it is ready."""
@@ -133,13 +135,15 @@ class ControlPlane:
 
     def stop(self) -> None:
         """End every process. What they keep is not needed any more, so none is asked to end gracefully."""
-        for server in reversed(self._servers.values()):
+        for server in reversed(self.servers.values()):
             server.kill()
 
     def _start(self) -> None:
         health = urllib.request.Request(f"http://{flags.LOOPBACK}:{self._etcd_port}/health")
         self._launch("etcd", flags.etcd(self.folder, self._etcd_port, free_port())).wait_for("answering /health", lambda: _succeeds(health))
         self.start_api_server()
+        if self._crd:
+            self.install_crd()
         if self._controllers:
             manager = [*flags.controller_manager(self.credentials, self.kubeconfig), *self._controller_manager_flags]
             account = "/api/v1/namespaces/default/serviceaccounts/default"
@@ -148,8 +152,8 @@ class ControlPlane:
             self._launch("kube-scheduler", flags.scheduler(self.kubeconfig))
 
     def _launch(self, name: str, arguments: Sequence[str]) -> Server:
-        self._servers[name] = Server([program(name), *arguments], self.folder / f"{name}.log", os.environ | {"NO_PROXY": "*"})
-        return self._servers[name]
+        self.servers[name] = Server([program(name), *arguments], self.folder / f"{name}.log", os.environ | {"NO_PROXY": "*"})
+        return self.servers[name]
 
 
 def _succeeds(request: urllib.request.Request, context: ssl.SSLContext | None = None) -> bool:

@@ -23,7 +23,7 @@ class Credentials:
         self._folder = folder
         self.certificate, self.signing_key, self.token_file = folder / "apiserver.crt", folder / "service-accounts.key", folder / "tokens.csv"
         self.tokens = {name: secrets.token_hex(16) for name in (ADMIN, VISITOR, *users)}
-        groups = {ADMIN: ["system:masters"], VISITOR: []} | users
+        groups = {ADMIN: ["system:masters"], VISITOR: (), **users}
         self.token_file.write_text("".join(f'{token},{name},{name},"{",".join(groups[name])}"\n' for name, token in self.tokens.items()))
         subprocess.run(["openssl", "genrsa", "-out", self.signing_key, "2048"], check=True, capture_output=True)
 

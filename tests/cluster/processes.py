@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 SECONDS = 120.0
@@ -51,8 +52,8 @@ class Server:
     def __init__(self, command: Sequence[str | Path], log: Path, environment: Mapping[str, str] | None = None) -> None:
         self.name, self.log = Path(command[0]).name, log
         with log.open("ab") as output:
-            options = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output, "env": environment, "start_new_session": True}
-            self._process = _starter.submit(subprocess.Popen, [*_until_parent_dies(), *command], **options).result()
+            start = partial(subprocess.Popen, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True)
+            self._process = _starter.submit(start, [*_until_parent_dies(), *command]).result()
 
     @property
     def pid(self) -> int:

@@ -17,7 +17,6 @@ def control_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         for name in CONTROL_PLANE:
             program(name)
     with ControlPlane(tmp_path_factory.mktemp("control-plane")) as started:
-        started.install_crd()
         yield started
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cluster.control_plane import CRD, ControlPlane
-from cluster.credentials import VISITOR
+from cluster.credentials import ADMIN, VISITOR
 from cluster.processes import wait_until
 from cluster.programs import VERSION
 
@@ -44,6 +44,14 @@ def test_an_indexed_job_gets_its_pods_and_ends_with_them(control_plane: ControlP
     for pod in pods(control_plane, namespace):
         control_plane.kubectl("patch", "pod", pod["metadata"]["name"], "-n", namespace, "--subresource=status", "-p", '{"status": {"phase": "Succeeded"}}')
     control_plane.kubectl("wait", "job/gang", "-n", namespace, "--for=condition=Complete", "--timeout=60s")
+
+
+def test_what_a_run_owns_goes_with_it(control_plane: ControlPlane, namespace: str) -> None:
+    created = json.loads(control_plane.kubectl("create", "-n", namespace, "-f", EXAMPLES[0], "-o", "json").stdout)
+    owner = {"apiVersion": created["apiVersion"], "kind": created["kind"]} | {key: created["metadata"][key] for key in ("name", "uid")}
+    control_plane.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "child", "ownerReferences": [owner]}}, namespace=namespace)
+    control_plane.kubectl("delete", "medfinetune", owner["name"], "-n", namespace)
+    control_plane.kubectl("wait", "configmap/child", "-n", namespace, "--for=delete", "--timeout=60s")
 
 
 def test_a_restricted_namespace_refuses_a_privileged_pod(control_plane: ControlPlane) -> None:
@@ -91,3 +99,21 @@ def test_the_api_server_comes_back_with_what_it_knew(control_plane: ControlPlane
     assert control_plane.kubectl("get", "medfinetunes", "-n", namespace, "-o", "json").stdout == before
     control_plane.apply(job("after"), namespace=namespace)
     wait_until("pods from controllers that outlived the outage", lambda: len(pods(control_plane, namespace)) == 2)
+
+
+def test_the_audit_log_names_every_write_once_and_no_read(tmp_path: Path) -> None:
+    with ControlPlane(tmp_path, crd=False, controllers=False, audit=True) as cluster:
+        for verb in ("create", "get", "delete"):
+            cluster.kubectl(verb, "configmap", "noted")
+        noted = [event for event in cluster.audit_events() if event.get("objectRef", {}).get("name") == "noted"]
+        assert [(event["verb"], event["user"]["username"], event["responseStatus"]["code"]) for event in noted] == [
+            ("create", ADMIN, 201),
+            ("delete", ADMIN, 200),
+        ]
+
+
+def test_a_program_that_cannot_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    cluster = ControlPlane(tmp_path, api_server_flags=["--no-such-flag"])
+    with pytest.raises(AssertionError, match=r"kube-apiserver ended with 1 before answering /readyz(?s:.*)unknown flag: --no-such-flag"):
+        cluster.__enter__()
+    assert {server.name: server.ended() for server in cluster.servers.values()} == {"etcd": True, "kube-apiserver": True}
