@@ -110,8 +110,10 @@ class ControlPlane:
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": dict(labels or {})}})
         if self._controllers:
             wait_until(f"the service account of {name}", lambda: self.answers(f"/api/v1/namespaces/{name}/serviceaccounts/default"))
-        yield name
-        self.kubectl("delete", "namespace", name, "--wait=false", check=False)
+        try:
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait=false", check=False)
 
     def answers(self, path: str) -> bool:
         """Whether the API server answers the administrator's GET of `path` with success."""
