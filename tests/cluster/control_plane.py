@@ -101,7 +101,8 @@ class ControlPlane:
     def install_crd(self) -> None:
         """Apply this repository's CustomResourceDefinition, or what it has become, and wait until it is served."""
         self.apply(CRD)
-        self.kubectl("wait", "--for=condition=Established", f"--timeout={SECONDS:.0f}s", "-f", CRD)
+        # Not `kubectl wait --for=condition=Established`: it fails where the definition has no conditions yet.
+        wait_until("medfinetunes to be served", lambda: self.kubectl("get", "medfinetunes", check=False).returncode == 0)
 
     @contextmanager
     def namespace(self, labels: Mapping[str, str] | None = None) -> Iterator[str]:
