@@ -216,7 +216,7 @@ TARGETS_UNIQUE = _unique("targetModules", "", lambda lora: lora.target_modules o
 
 RESERVED_PREFIXES = ("PET_", "MASTER_", "MEDFINETUNE_", "TORCHELASTIC_", "KUBERNETES_", "LD_", "PYTHON", "HF_", "CUDA_VISIBLE_", "NVIDIA_VISIBLE_")
 RESERVED_NAMES = ("HOME", "PATH", "TMPDIR", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TRANSFORMERS_OFFLINE")
-RESERVED_DOMAINS = ("medfinetune.io/", "kubernetes.io/", "k8s.io/")
+RESERVED_DOMAINS = ("medfinetune.io/", "kubernetes.io/", "k8s.io/", "x-k8s.io/")
 _PREFIX = "^(" + "|".join(RESERVED_PREFIXES) + ")"
 
 
@@ -246,7 +246,7 @@ def _keys_not_reserved(field: str, python: Callable[[Any], Iterable[str]]) -> Ru
         cel=f"!has(self.{field}) || self.{field}.all(k, k.size() > 317 || !k.matches('{cel}'))",
         holds=lambda node: not reserved(node),
         found=lambda node: ", ".join(reserved(node))[:200],
-        expected="keys outside medfinetune.io, kubernetes.io and k8s.io",
+        expected="keys outside medfinetune.io, kubernetes.io, k8s.io and x-k8s.io",
         remedy="Remove the key: Kubernetes, Kueue and the operator read it as their own.",
         field=f".{field}",
         reason="FieldValueForbidden",

@@ -118,10 +118,11 @@ class _Translator:
     def _names(self, value: Any, node: Schema, place: str) -> Schema:
         """A structural schema cannot bound a map's names, a rule at the map can."""
         if not isinstance(value, dict) or not {"maxLength"} <= set(value) <= {"maxLength", "minLength"} or "x-kubernetes-validations" in node:
-            raise UnknownKeywordError(f"{place}: no translation for these propertyNames; a map's names may have a maxLength and no more")
-        longest = value["maxLength"]
-        message = f"expected names of at most {longest} characters. Shorten the name."
-        return {"x-kubernetes-validations": [{"rule": f"self.all(name, name.size() <= {longest})", "message": message, "reason": "FieldValueInvalid"}]}
+            raise UnknownKeywordError(f"{place}: no translation for these propertyNames; a map's names may have a maxLength and a minLength")
+        shortest, longest = value.get("minLength", 0), value["maxLength"]
+        rule = f"self.all(name, {f'name.size() >= {shortest} && ' if shortest else ''}name.size() <= {longest})"
+        message = f"expected names of {f'{shortest} to' if shortest else 'at most'} {longest} characters. Change the name."
+        return {"x-kubernetes-validations": [{"rule": rule, "message": message, "reason": "FieldValueInvalid"}]}
 
 
 def _int_or_text(branches: list[Schema], place: str) -> Schema:
