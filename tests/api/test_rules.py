@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from medfinetune_api import rules
+from medfinetune_api.fields import fields_of
 from medfinetune_api.manifest import ManifestErrors, parse_manifest
 from medfinetune_api.ruled import Rule
+from medfinetune_api.spec import FineTuneSpec
 from support.admission import refusals
 from support.manifests import MINIMAL, minimal_manifest
 
@@ -31,6 +34,18 @@ def lora(*targets: str) -> dict[str, Any]:
 
 def columns(*options: str) -> dict[str, Any]:
     return sources({**EXAM, "columns": {"question": "q", "options": list(options), "answer": "right"}})
+
+
+def gpus(part: str, key: str = "nvidia.com/gpu", **resources: Any) -> dict[str, Any]:
+    return {"resources": {"train": {part: {key: 1}}, **resources}}
+
+
+def variables(*names: str) -> dict[str, Any]:
+    return {"pods": {"env": [{"name": name, "value": "1"} for name in names]}}
+
+
+def output(nodes: int = 1, **volume: Any) -> dict[str, Any]:
+    return {"output": {"volume": {"persistentVolumeClaim": None, **volume}}, "parallelism": {"nodes": nodes}}
 
 
 # rule, spec that breaks it, the field that is named, spec that holds it
@@ -96,6 +111,41 @@ CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
         "spec.training.precision",
         {"training": {"precision": "FP16"}},
     ),
+    "GPUs requested": (rules.GPUS_BY_PARALLELISM, gpus("requests"), "spec.resources", gpus("requests", "cpu")),
+    "GPUs limited": (
+        rules.GPUS_BY_PARALLELISM,
+        gpus("limits", "amd.com/gpu", gpuResource="amd.com/gpu"),
+        "spec.resources",
+        gpus("limits", gpuResource="amd.com/gpu"),
+    ),
+    "a variable of the product": (rules.ENVIRONMENT_NOT_RESERVED, variables("PET_NNODES"), "spec.pods.env[0].name", variables("MY_PET_NNODES")),
+    "a variable of the pod": (rules.ENVIRONMENT_NOT_RESERVED, variables("HOME"), "spec.pods.env[0].name", variables("HOMES")),
+    "variable twice": (rules.ENVIRONMENT_UNIQUE, variables("A", "A"), "spec.pods.env", variables("A", "a")),
+    "label of Kueue": (
+        rules.LABELS_NOT_RESERVED,
+        {"pods": {"labels": {"kueue.x-k8s.io/queue-name": "fast"}}},
+        "spec.pods.labels",
+        {"pods": {"labels": {"queue-name": "fast", "notk8s.io/a": "b", "k8s.io.example/a": "b"}}},
+    ),
+    "annotation of the product": (
+        rules.ANNOTATIONS_NOT_RESERVED,
+        {"pods": {"annotations": {"medfinetune.io/requested-by": "me"}}},
+        "spec.pods.annotations",
+        {"pods": {"annotations": {"notmedfinetune.io/requested-by": "me"}}},
+    ),
+    "no output volume": (rules.ONE_OUTPUT_VOLUME, output(), "spec.output.volume", output(claimTemplate={"storage": "1Gi"})),
+    "two output volumes": (
+        rules.ONE_OUTPUT_VOLUME,
+        {"output": {"volume": {"claimTemplate": {"storage": "1Gi"}}}},
+        "spec.output.volume",
+        output(persistentVolumeClaim={"claimName": "results"}),
+    ),
+    "nodes without a shared volume": (
+        rules.OUTPUT_SHARED_BY_NODES,
+        output(nodes=2, claimTemplate={"storage": "1Gi"}),
+        "spec.output.volume.claimTemplate.accessModes",
+        output(nodes=2, claimTemplate={"storage": "1Gi", "accessModes": ["ReadWriteMany"]}),
+    ),
     "task name twice": (
         rules.TASK_NAMES_UNIQUE,
         {"evaluation": {"tasks": [TASK, {**TASK, "path": "other.jsonl"}]}},
@@ -144,3 +194,40 @@ def test_every_rule_has_a_case() -> None:
 def test_all_broken_rules_of_one_node_are_named_at_once() -> None:
     problems = refused_by_python(minimal_manifest(data={"sources": [EN, {**KO, "name": "en"}], "mixture": {"by": "Language", "ratio": {"en": 1, "fr": 1}}}))
     assert set(problems) == {"spec.data.sources", "spec.data.mixture.ratio"}
+
+
+EDITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "preset": ({"preset": "yoo-2026"}, {"preset": "low-memory"}),
+    "model": ({"model": {"path": "a"}}, {"model": {"path": "b"}}),
+    "data": (sources(EN), sources(EN, KO)),
+    "tuning": ({"tuning": {"method": "LoRA"}}, {"tuning": {"method": "QLoRA"}}),
+    "training": ({"training": {"seed": 1}}, {"training": {"seed": 2}}),
+    "parallelism": ({"parallelism": {"nodes": 2}}, {"parallelism": {"nodes": 3}}),
+    "checkpoint": ({"checkpoint": {"keep": 1}}, {"checkpoint": {"keep": 3}}),
+    "evaluation": ({"evaluation": {"tasks": [TASK]}}, {"evaluation": {"baseline": False}}),
+    "output": ({"output": {"retain": ["Data"]}}, {"output": {"retain": ["Samples"]}}),
+    "resources": ({"resources": {"train": {"requests": {"cpu": 1}}}}, {"resources": {"train": {"requests": {"cpu": 2}}}}),
+    "scheduling": ({"scheduling": {"queueName": "a"}}, {"scheduling": {"queueName": "b"}}),
+    "pods": ({"pods": {"labels": {"a": "b"}}}, {"pods": {"labels": {"a": "c"}}}),
+}
+
+
+@pytest.mark.parametrize(("field", "edit"), EDITS.items(), ids=EDITS.keys())
+def test_an_edit_of_the_spec_is_refused_by_field_whether_it_changes_adds_or_removes(field: str, edit: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    versions = [minimal_manifest(**spec) for spec in edit] + [minimal_manifest()]
+    message = f"expected {field} as it was when the run was created: only runPolicy may change. Create a MedFineTune of another name."
+    for stored, edited in itertools.permutations(versions, 2):
+        assert refusals(edited, stored) == [message]
+        assert refusals(edited, edited) == []
+
+
+def test_every_part_of_the_spec_but_run_policy_has_an_edit() -> None:
+    assert {*EDITS, "runPolicy"} == set(fields_of(FineTuneSpec))
+
+
+def test_run_policy_may_change_but_a_cancelled_run_stays_cancelled() -> None:
+    policies = [{}, {"suspend": True}, {"maxRestarts": 9, "activeDeadlineSeconds": 60}, {"cancel": True}]
+    versions = [minimal_manifest(runPolicy=policy) for policy in policies]
+    for stored, edited in itertools.permutations(versions, 2):
+        refused = "cancel" in stored["spec"]["runPolicy"]
+        assert [message[:29] for message in refusals(edited, stored)] == ["expected cancel to stay true:"] * refused

@@ -1,6 +1,7 @@
 """What the API server does with an object, from the generated schema alone: unknown fields, nulls, defaults, structure, CEL rules, in this order.
 
-The evaluator is Google's own CEL runtime. Kept independent of the Python rules on purpose: it is the other side that they must agree with.
+A rule that names oldSelf compares with what is stored: it binds an update, and no creation. The evaluator is Google's own CEL runtime. Kept independent of the
+Python rules on purpose: it is the other side that they must agree with.
 """
 
 from __future__ import annotations
@@ -15,14 +16,22 @@ from jsonschema import Draft4Validator
 from medfinetune_api.schema import crd
 
 SCHEMA: dict[str, Any] = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
-_ENVIRONMENT = cel.NewEnv(variables={"self": cel.Type.DYN})
+_ENVIRONMENT = cel.NewEnv(variables={"self": cel.Type.DYN, "oldSelf": cel.Type.DYN})
+_ABSENT = object()
 
 
-def refusals(manifest: dict[str, Any]) -> list[str]:
-    """Why the API server would refuse the object: structural errors, or else the messages of the rules it breaks; empty where it is admitted."""
-    value = _defaulted(SCHEMA, _pruned(copy.deepcopy(manifest)))
+def refusals(manifest: dict[str, Any], stored: dict[str, Any] | None = None) -> list[str]:
+    """Why the API server would refuse the object, created or put in place of `stored`: structural errors, or else the messages of the rules it breaks.
+
+    Empty where it is admitted.
+    """
+    value, before = _stored(manifest), _ABSENT if stored is None else _stored(stored)
     structural = [*_unknown(SCHEMA, manifest, ""), *(error.message for error in Draft4Validator(_python_patterns(SCHEMA)).iter_errors(value))]
-    return structural or [rule["message"] for rule, node in _rules(SCHEMA, value) if not _holds(rule["rule"], node)]
+    return structural or [rule["message"] for rule, node, old in _rules(SCHEMA, value, before) if not _holds(rule["rule"], node, old)]
+
+
+def _stored(manifest: dict[str, Any]) -> Any:
+    return _defaulted(SCHEMA, _pruned(copy.deepcopy(manifest)))
 
 
 def _pruned(value: Any) -> Any:
@@ -53,14 +62,17 @@ def _unknown(schema: dict[str, Any], value: Any, place: str) -> Iterator[str]:
             yield from _unknown(schema["items"], part, place)
 
 
-def _rules(schema: dict[str, Any], value: Any) -> Iterator[tuple[dict[str, str], Any]]:
-    yield from ((rule, value) for rule in schema.get("x-kubernetes-validations", ()))
+def _rules(schema: dict[str, Any], value: Any, before: Any) -> Iterator[tuple[dict[str, str], Any, Any]]:
+    """Every rule that binds `value` or what is in it, with the node and what is stored at its place; entries of our lists have no such place."""
+    rules = schema.get("x-kubernetes-validations", ())
+    yield from ((rule, value, before) for rule in rules if before is not _ABSENT or "oldSelf" not in rule["rule"])
     if isinstance(value, dict):
         for name, part in value.items():
-            yield from _rules(schema.get("properties", {}).get(name, {}), part)
+            inner = schema.get("properties", {}).get(name) or schema.get("additionalProperties", {})
+            yield from _rules(inner, part, before.get(name, _ABSENT) if isinstance(before, dict) else _ABSENT)
     elif isinstance(value, list):
         for part in value:
-            yield from _rules(schema.get("items", {}), part)
+            yield from _rules(schema.get("items", {}), part, _ABSENT)
 
 
 @cache
@@ -68,8 +80,8 @@ def _compiled(rule: str) -> Any:
     return _ENVIRONMENT.compile(rule)
 
 
-def _holds(rule: str, node: Any) -> bool:
-    result = _compiled(rule).eval(data={"self": node})
+def _holds(rule: str, node: Any, before: Any) -> bool:
+    result = _compiled(rule).eval(data={"self": node, "oldSelf": None if before is _ABSENT else before})
     assert result.type() == cel.Type.BOOL, f"{rule}: {result.value()}"
     return bool(result.value())
 

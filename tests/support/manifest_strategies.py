@@ -85,6 +85,69 @@ def _evaluation(draw: st.DrawFn) -> dict[str, Any]:
     return {"tasks": tasks} | draw(_some(baseline=st.booleans(), batchSize=st.integers(1, 1024)))
 
 
+_QUANTITIES = st.dictionaries(
+    st.sampled_from(["cpu", "memory", "example.com/x"]), st.integers(0, 9) | st.sampled_from(["4", "500m", "1.5Gi", ".5"]), max_size=2
+)
+_POD = _some(requests=_QUANTITIES, limits=_QUANTITIES)
+_MEMORY = st.sampled_from(["1073741824", "24Gi", "512Mi"])
+_LABELS = st.dictionaries(st.sampled_from(["team", "app.example.org/tier"]), st.sampled_from(["", "a.b-C_1"]), max_size=2)
+_REQUIREMENT = st.fixed_dictionaries(
+    {"key": st.just("zone"), "operator": st.sampled_from(["In", "Exists", "Gt"])}, optional={"values": st.lists(st.just("a"), max_size=2)}
+)
+_PODS_TERM = st.fixed_dictionaries(
+    {"labelSelector": _some(matchLabels=_LABELS, matchExpressions=st.lists(_REQUIREMENT, max_size=2)), "topologyKey": st.just("zone")}
+)
+_NODES = st.fixed_dictionaries({"nodeSelectorTerms": st.lists(_some(matchExpressions=st.lists(_REQUIREMENT, max_size=2)), min_size=1, max_size=2)})
+_AFFINITY = _some(
+    nodeAffinity=_some(requiredDuringSchedulingIgnoredDuringExecution=_NODES),
+    podAntiAffinity=_some(requiredDuringSchedulingIgnoredDuringExecution=st.lists(_PODS_TERM, max_size=2)),
+)
+_TOLERATION = _some(
+    key=st.sampled_from(["", "gpu"]),
+    operator=st.sampled_from(["Exists", "Equal"]),
+    value=st.sampled_from(["", "a"]),
+    effect=st.sampled_from(["NoSchedule", "NoExecute"]),
+    tolerationSeconds=st.integers(0, 60),
+)
+_PODS = _some(
+    image=st.sampled_from(["trainer", "registry.example/trainer@sha256:" + "0" * 64]),
+    imagePullSecrets=st.lists(st.just({"name": "pull"}), max_size=2),
+    env=st.lists(st.sampled_from(["A", "_b", "NCCL_DEBUG"]), unique=True, max_size=3).map(lambda names: [{"name": name, "value": "1\n"} for name in names]),
+    labels=_LABELS,
+    annotations=st.dictionaries(st.sampled_from(["note", "example.org/a"]), st.sampled_from(["", "메모"]), max_size=2),
+)
+_CLUSTER = {
+    "resources": _some(prepare=_POD, train=_POD, evaluate=_POD, sharedMemory=_MEMORY, gpuResource=st.just("amd.com/gpu"), gpuMemory=_MEMORY),
+    "scheduling": _some(
+        nodeSelector=_LABELS,
+        tolerations=st.lists(_TOLERATION, max_size=2),
+        affinity=_AFFINITY,
+        priorityClassName=st.just("low"),
+        runtimeClassName=st.just("nvidia"),
+        queueName=st.just("team-a"),
+    ),
+    "pods": _PODS,
+    "runPolicy": _some(
+        suspend=st.booleans(),
+        cancel=st.booleans(),
+        maxRestarts=st.integers(0, 100),
+        activeDeadlineSeconds=st.integers(0, 9),
+        ttlSecondsAfterFinished=st.integers(0, 9),
+        schedulingTimeoutSeconds=st.integers(0, 9),
+        stallTimeoutSeconds=st.integers(0, 9),
+    ),
+}
+"""What a manifest says to the cluster."""
+
+
+def _output(draw: st.DrawFn, nodes: int) -> dict[str, Any]:
+    """An existing claim, or one to be made that as many nodes may share as train."""
+    modes = [["ReadWriteMany"], ["ReadWriteOnce", "ReadWriteMany"]] + ([["ReadWriteOnce"]] if nodes == 1 else [])
+    template = {"storage": draw(_MEMORY), "accessModes": draw(st.sampled_from(modes))} | draw(_some(storageClassName=st.just("fast")))
+    volume = draw(st.sampled_from([claim("results"), {"claimTemplate": template}]))
+    return {"volume": volume} | draw(_some(retain=st.lists(st.sampled_from(["Data", "Samples", "Checkpoints"]), max_size=3)))
+
+
 @st.composite
 def manifests(draw: st.DrawFn) -> dict[str, Any]:
     """A valid manifest that resolves: method QLoRA or LoRA, rows and batch in agreement whatever the preset."""
@@ -100,12 +163,42 @@ def manifests(draw: st.DrawFn) -> dict[str, Any]:
         evaluation=_evaluation(),
     )
     model = MINIMAL["spec"]["model"] | draw(_some(sha256=st.just("0" * 64)))
-    spec = {**MINIMAL["spec"], "model": model, "data": draw(_data(max_length)), **draw(parts)}
+    spec = {**MINIMAL["spec"], "model": model, "data": draw(_data(max_length)), **draw(parts), **draw(_some(**_CLUSTER))}
+    spec["output"] = _output(draw, spec.get("parallelism", {}).get("nodes", 1))
     return copy.deepcopy({**MINIMAL, "metadata": {"name": draw(st.sampled_from(["a", "run-1", "r" * 40]))}, "spec": spec})
 
 
 _JUNK = st.sampled_from(
-    [None, True, 0, 1, -1, 2, 300, 1 << 40, 0.5, 1e9, "", "Auto", "None", "Exam", "FP16", "en", "ko", "../x", "a\n", "é", "x" * 600, [], {}, ["a"], ["q", "q"]]
+    [
+        None,
+        True,
+        0,
+        1,
+        -1,
+        2,
+        300,
+        1 << 40,
+        0.5,
+        1e9,
+        "",
+        "Auto",
+        "None",
+        "Exam",
+        "FP16",
+        "en",
+        "ko",
+        "../x",
+        "a\n",
+        "é",
+        "x" * 600,
+        "4Gi",
+        [],
+        {},
+        ["a"],
+        ["q", "q"],
+        {"": 1},
+        {"nvidia.com/gpu": 1},
+    ]
 )
 
 
@@ -116,7 +209,7 @@ def damaged_manifests(draw: st.DrawFn) -> dict[str, Any]:
     for _ in range(draw(st.integers(1, 3))):
         container = draw(st.sampled_from(_containers(manifest["spec"])))
         if isinstance(container, dict):
-            key = draw(st.sampled_from([*container, "columns", "subject", "max_length", "unknownField"]))
+            key = draw(st.sampled_from([*container, "columns", "subject", "max_length", "unknownField", "medfinetune.io/a"]))
             container[key] = draw(_JUNK)
             if draw(st.booleans()):
                 del container[key]
