@@ -5,8 +5,21 @@ One folder a run, `<name>-<uid8>/`, so that a run with the name of a deleted one
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+
+from medfinetune_api.choices import Retained
+
+WORKING = {
+    Retained.DATA: "data",
+    Retained.SAMPLES: "evaluation/samples_*.jsonl",
+    Retained.CHECKPOINTS: "checkpoints",
+}
+"""What `output.retain` can keep, as patterns relative to the run's folder."""
+
+UNFINISHED = (".cache-*", ".*.????????", "evaluation/.*.????????", "checkpoints/.*.????????")
+"""What a killed stage leaves: libraries' caches, and files and folders that never took their name (`.name.` and eight more). Nothing keeps these."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +77,7 @@ class RunFolder:
     def metrics(self) -> Path:
         """One JSON object a line: every training step, validation and memory sample."""
         return self.root / "metrics.jsonl"
+
+    def purged(self, retain: Collection[Retained]) -> tuple[str, ...]:
+        """Patterns, relative to the folder, of what does not stay when the run has ended."""
+        return (*(pattern for kind, pattern in WORKING.items() if kind not in retain), *UNFINISHED)
