@@ -58,6 +58,12 @@ class Settings(Contract):
     """Label selector of the operator's namespace, for the run's NetworkPolicy."""
     scraper_namespace_selector: Mapping[str, Any] = {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}
     """Label selector of Prometheus' namespace, for the run's NetworkPolicy."""
+    dns_egress: Mapping[str, Any] = {
+        "to": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "169.254.20.10/32"}}],
+        "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+    }
+    """Egress rule by which pods reach the cluster's DNS, for the run's NetworkPolicy: pods of the cluster and NodeLocal DNSCache, no resolver outside. OpenShift's
+    DNS pods listen on 5353; DNS pods on their node's own network need an ipBlock."""
     lease_namespace: str = "medfinetune-system"
     """Namespace of the Lease that keeps two operators apart."""
     lease_name: str = "medfinetune-operator"
