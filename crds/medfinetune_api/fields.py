@@ -56,6 +56,7 @@ def _annotation_at(model: type[BaseModel], path: Path) -> Any:
     for part in path:
         owner = _model_in(annotation)
         if owner is None or isinstance(part, int):
+            annotation = _entry_of(annotation) if isinstance(part, str) else annotation
             continue
         field = fields_of(owner).get(part)
         annotation = field.annotation if field else None
@@ -66,6 +67,14 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _entry_of(annotation: Any) -> Any:
+    """What a map holds, also an optional one; anything else as it is."""
+    origin = getattr(annotation, "__origin__", annotation)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return get_args(annotation)[1]
+    return next((entry for part in get_args(annotation) if (entry := _entry_of(part)) is not part), annotation)
 
 
 def _has_parts(annotation: Any) -> bool:

@@ -19,7 +19,8 @@ from medfinetune_api.base import Contract
 RULE_ERROR = "medfinetune_rule"
 """Type of the pydantic error that carries the rules in `ctx["broken"]` and what broke them in `ctx["value"]`."""
 
-Reason = Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden", "FieldValueDuplicate"]
+Reason = Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden"]
+"""Kubernetes' own, but for FieldValueDuplicate: with that one the API server leaves the message out."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,6 @@ def _unique(list_field: str, key: str, python: Callable[[Any], Iterable[Any]]) -
         expected=f"a different {key or 'value'} in each entry",
         remedy="Rename or remove the repeated entries.",
         field=f".{list_field}",
-        reason="FieldValueDuplicate",
     )
 
 
@@ -139,7 +138,6 @@ VALIDATION_APART = Rule(
     expected="validation sources with names and paths that no training source has",
     remedy="Remove the shared source from one of the two lists: a model validated on its training data looks better than it is.",
     field=".validation.sources",
-    reason="FieldValueDuplicate",
 )
 
 _GROUP = "(self.mixture.by == 'Language' ? s.language : (self.mixture.by == 'Domain' ? s.domain : s.name))"

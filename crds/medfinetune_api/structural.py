@@ -16,7 +16,6 @@ _CARRIED = {
     "description",
     "enum",
     "pattern",
-    "minimum",
     "maximum",
     "minLength",
     "maxLength",
@@ -55,6 +54,7 @@ class _Translator:
             "const": lambda value, node, place: {"enum": [value]},
             "format": self._format,
             "default": self._default,
+            "minimum": self._minimum,
             "exclusiveMinimum": lambda value, node, place: {"minimum": value, "exclusiveMinimum": True},
             "exclusiveMaximum": lambda value, node, place: {"maximum": value, "exclusiveMaximum": True},
             "properties": lambda value, node, place: {"properties": {name: self.node(part, f"{place}.{name}") for name, part in value.items()}},
@@ -106,6 +106,15 @@ class _Translator:
     def _default(self, value: Any, node: Schema, place: str) -> Schema:
         """A default of None is no default: absent stays absent, so that a preset may decide."""
         return {} if value is None else {"default": _without_null(value)}
+
+    def _minimum(self, value: Any, node: Schema, place: str) -> Schema:
+        """The API server compares a whole number with the bound's whole part alone: 0 would pass a minimum of 0.01. A rule compares them as they are."""
+        if value == int(value):
+            return {"minimum": value}
+        if "x-kubernetes-validations" in node:
+            raise UnknownKeywordError(f"{place}: no translation for a fractional minimum beside rules")
+        message = f"expected at least {value}. Correct the value."
+        return {"minimum": value, "x-kubernetes-validations": [{"rule": f"self >= {value}", "message": message, "reason": "FieldValueInvalid"}]}
 
     def _additional(self, value: Any, node: Schema, place: str) -> Schema:
         """Closed objects are closed by pruning and strict validation; a map's values keep their schema."""
