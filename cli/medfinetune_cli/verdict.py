@@ -6,14 +6,11 @@ import signal
 from collections.abc import Sequence
 
 from medfinetune_api.choices import Stage
-from medfinetune_api.exits import Exit, exit_of
+from medfinetune_api.exits import FOLLOWING, Exit, exit_of
 from medfinetune_api.results import StageResult
 from pydantic import ValidationError
 
 from medfinetune_cli.stage_process import Ended
-
-_FOLLOWS = (Exit.GANG_LOST, Exit.INTERRUPTED)
-"""What a member ends with because another failed, or because it was asked to stop."""
 
 
 def verdict(ended: Sequence[Ended], *, stopped: bool) -> tuple[StageResult, Ended]:
@@ -36,7 +33,7 @@ def _rank(one: Ended) -> int:
     """0 for a cause of its own, 1 for a death by signal, 2 for what follows from another's failure."""
     if one.returncode < 0:
         return 1
-    return 2 if _code(one) in _FOLLOWS else 0
+    return 2 if _code(one) in FOLLOWING else 0
 
 
 def _code(one: Ended) -> Exit:

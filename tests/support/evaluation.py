@@ -15,6 +15,7 @@ from medfinetune_api.plan import (
     ModelPlan,
     Mounts,
     OptimizerPlan,
+    OutputPlan,
     ParallelismPlan,
     RunPlan,
     SchedulerPlan,
@@ -105,6 +106,7 @@ def evaluation_plan(root: Path, base: Path, tasks: tuple[TaskPlan, ...], templat
         parallelism=ParallelismPlan(nodes=1, gpus_per_node=0, sharding=Sharding.NONE),
         checkpoint=CheckpointPlan(every_steps=100, keep=1),
         evaluation=EvaluationPlan(baseline=baseline, batch_size=4, tasks=tasks),
+        output=OutputPlan(retain=()),
     )
 
 
@@ -115,7 +117,7 @@ def mark_prepared(plan: RunPlan) -> None:
         plan_sha256=plan.sha256,
         sources=(),
         packing=packing,
-        chosen=Chosen(sharding=Sharding.NONE, micro_batch=1, activation_checkpointing=False),
+        chosen=Chosen(sharding=Sharding.NONE, micro_batch=1, activation_checkpointing=False, evaluate_on_gang=False),
         train_documents=0,
         validation_documents=0,
         validation_rows=0,

@@ -26,6 +26,7 @@ from medfinetune_api.plan import (
     ModelPlan,
     Mounts,
     OptimizerPlan,
+    OutputPlan,
     ParallelismPlan,
     RunPlan,
     SchedulerPlan,
@@ -93,6 +94,7 @@ def plan_for(root: Path, base: Path, **changes: Any) -> RunPlan:
         parallelism=ParallelismPlan(nodes=1, gpus_per_node=0, sharding=Sharding.AUTO),
         checkpoint=CheckpointPlan(every_steps=changes.pop("every_steps", 3), keep=changes.pop("keep", 2)),
         evaluation=EvaluationPlan(baseline=False, batch_size=1, tasks=()),
+        output=OutputPlan(retain=()),
         training=TrainingPlan(**(training | changes)),
     )
 
@@ -121,7 +123,12 @@ def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sh
             steps_per_epoch=steps // len(rows),
             steps_per_epoch_unpacked=len(train),
         ),
-        chosen=Chosen(sharding=sharding, micro_batch=micro_batch, activation_checkpointing=plan.training.activation_checkpointing is Toggle.ON),
+        chosen=Chosen(
+            sharding=sharding,
+            micro_batch=micro_batch,
+            activation_checkpointing=plan.training.activation_checkpointing is Toggle.ON,
+            evaluate_on_gang=False,
+        ),
         train_documents=len(train),
         validation_documents=len(validation),
         validation_rows=held_out,

@@ -371,11 +371,11 @@ def test_identical_documents_have_one_identity(tmp_path: Path) -> None:
 )
 def test_auto_is_chosen_by_the_stated_rules(tmp_path: Path, nodes: int, gpus: int, sharding: Sharding, checkpointing: bool) -> None:
     plan = example_plan(tmp_path, parallelism={"nodes": nodes, "gpusPerNode": gpus})
-    chosen = choose(plan)
+    chosen = choose(plan, models_volume() / "base")
     assert (chosen.sharding, chosen.micro_batch, chosen.activation_checkpointing) == (sharding, 1, checkpointing)
     asked = {"training": plan.training.model_copy(update={"activation_checkpointing": Toggle.OFF, "micro_batch": 3})}
     asked["parallelism"] = plan.parallelism.model_copy(update={"sharding": Sharding.FULL})
-    chosen = choose(plan.model_copy(update=asked))
+    chosen = choose(plan.model_copy(update=asked), models_volume() / "base")
     assert (chosen.sharding, chosen.micro_batch, chosen.activation_checkpointing) == (Sharding.FULL, 3, False)
 
 

@@ -8,7 +8,8 @@ The evaluation tasks are read here, though asked after training, because they ar
 from the beginning.
 
 What is chosen (`Auto`) follows simple rules until prepare has a memory plan: sharding of adapters where there is more than one rank; one row a
-micro-batch; activation checkpointing where there are GPUs.
+micro-batch; activation checkpointing where there are GPUs. Evaluate needs the whole gang where there is one, and the base does not fit one GPU of the memory
+that the manifest names (`model/footprint.py`).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from medfinetune_trainer.evaluation.questions import read_questions
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.fingerprint import require_weights, weights_sha256
 from medfinetune_trainer.model.folder import model_folder, refuse_misfit
+from medfinetune_trainer.model.footprint import fits_one_gpu
 from medfinetune_trainer.stages.tables import show
 from medfinetune_trainer.telemetry.log import say
 
@@ -116,7 +118,7 @@ def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> P
         plan_sha256=plan.sha256,
         sources=table,
         packing=packing,
-        chosen=choose(plan),
+        chosen=choose(plan, model_folder(plan)),
         train_documents=len(np.unique(chosen)),
         validation_documents=len(out[1]),
         validation_rows=validation_rows,
@@ -126,8 +128,8 @@ def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> P
     )
 
 
-def choose(plan: RunPlan) -> Chosen:
-    """What the plan leaves to prepare, by the rules in this module's docstring."""
+def choose(plan: RunPlan, base: Path) -> Chosen:
+    """What the plan leaves to prepare, by the rules in this module's docstring; `base` is the model's folder."""
     training, parallelism = plan.training, plan.parallelism
     sharding = parallelism.sharding
     if sharding is Sharding.AUTO:
@@ -137,6 +139,7 @@ def choose(plan: RunPlan) -> Chosen:
         sharding=sharding,
         micro_batch=1 if training.micro_batch == "Auto" else training.micro_batch,
         activation_checkpointing=parallelism.gpus_per_node > 0 if checkpointing is Toggle.AUTO else checkpointing is Toggle.ON,
+        evaluate_on_gang=parallelism.world_size > 1 and not fits_one_gpu(plan, base),
     )
 
 
@@ -150,6 +153,8 @@ def _result(prepared: Prepared) -> StageResult:
         "train_documents": prepared.train_documents,
         "validation_documents": prepared.validation_documents,
         "total_steps": prepared.total_steps,
+        "micro_batch": prepared.chosen.micro_batch,
+        "evaluate_on_gang": float(prepared.chosen.evaluate_on_gang),
         "steps_per_epoch": packing.steps_per_epoch,
         "steps_per_epoch_unpacked": packing.steps_per_epoch_unpacked,
         "packing_efficiency": packing.efficiency,
