@@ -44,11 +44,15 @@ class Run:
         """metadata.namespace."""
         return self.identity.namespace
 
+    def is_gang(self, stage: Stage) -> bool:
+        """Whether the pods of `stage` are one gang, a rank for each GPU: train always, evaluate where prepare found that the model does not fit one GPU."""
+        prepared = self.status.prepared
+        return stage is Stage.TRAIN or (stage is Stage.EVALUATE and prepared is not None and prepared.evaluate_on_gang)
+
     def pods_of(self, stage: Stage) -> int:
-        """Pods of one attempt of `stage`: the gang's nodes for train, and for evaluate where prepare found that the model does not fit one GPU."""
+        """Pods of one attempt of `stage`: the gang's nodes, else one."""
         assert self.spec is not None
-        gang = stage is Stage.TRAIN or (stage is Stage.EVALUATE and self.status.prepared is not None and self.status.prepared.evaluate_on_gang)
-        return self.spec.parallelism.nodes if gang else 1
+        return self.spec.parallelism.nodes if self.is_gang(stage) else 1
 
     @property
     def claim(self) -> str:

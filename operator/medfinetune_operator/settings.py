@@ -62,8 +62,8 @@ class Settings(Contract):
         "to": [{"namespaceSelector": {}}, {"ipBlock": {"cidr": "169.254.20.10/32"}}],
         "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
     }
-    """Egress rule by which pods reach the cluster's DNS, for the run's NetworkPolicy: pods of the cluster and NodeLocal DNSCache, no resolver outside. OpenShift's
-    DNS pods listen on 5353; DNS pods on their node's own network need an ipBlock."""
+    """Egress rule by which pods reach the cluster's DNS, for the run's NetworkPolicy: pods of the cluster and NodeLocal DNSCache, no resolver outside.
+    OpenShift's DNS pods listen on 5353; DNS pods on their node's own network need an ipBlock."""
     lease_namespace: str = "medfinetune-system"
     """Namespace of the Lease that keeps two operators apart."""
     lease_name: str = "medfinetune-operator"
