@@ -1,0 +1,56 @@
+"""What a pod's trainer is told by its environment: its place in the gang as torchrun says it, its attempt, where it is to be asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medfinetune_api.choices import Stage
+from medfinetune_api.objects import INDEX_LABEL, METRICS_PORT, RENDEZVOUS_PORT, job_name
+from medfinetune_api.status import Attempt
+
+from medfinetune_operator.resources.stages import gpus_of
+from medfinetune_operator.run import Run
+from medfinetune_operator.settings import Settings
+
+
+def environment(run: Run, attempt: Attempt, settings: Settings) -> list[dict[str, Any]]:
+    """The container's variables, the user's last; theirs cannot have a name of ours, the schema refuses it."""
+    assert run.spec is not None
+    values = _product(attempt, settings) | _ranks(run, attempt) | _without_gpu(run, attempt.stage)
+    own = [{"name": name, "value": value} for name, value in values.items()]
+    return [*own, *_node_rank(run, attempt.stage), *({"name": each.name, "value": each.value} for each in run.spec.pods.env)]
+
+
+def _product(attempt: Attempt, settings: Settings) -> dict[str, str]:
+    fixed = {
+        "HOME": "/tmp",
+        "MEDFINETUNE_ATTEMPT": str(attempt.number),
+        "MEDFINETUNE_METRICS_HOST": "0.0.0.0",
+        "MEDFINETUNE_METRICS_PORT": str(METRICS_PORT),
+        "MEDFINETUNE_STOP_SECONDS": str(settings.stop_seconds),
+    }
+    return fixed | ({"MEDFINETUNE_MICRO_BATCH": str(attempt.micro_batch)} if attempt.micro_batch else {})
+
+
+def _ranks(run: Run, attempt: Attempt) -> dict[str, str]:
+    """Of a gang, its size and where its nodes meet: at its first pod, by a name that the headless Service answers for before any pod is ready."""
+    assert run.spec is not None
+    if not run.is_gang(attempt.stage):
+        return {"PET_NNODES": "1", "PET_NPROC_PER_NODE": "1"}
+    return {
+        "PET_NNODES": str(run.pods_of(attempt.stage)),
+        "PET_NPROC_PER_NODE": str(max(1, run.spec.parallelism.gpus_per_node)),
+        "MASTER_ADDR": f"{job_name(run.name, attempt.stage, attempt.number)}-0.{run.identity.folder}",
+        "MASTER_PORT": str(RENDEZVOUS_PORT),
+    }
+
+
+def _node_rank(run: Run, stage: Stage) -> list[dict[str, Any]]:
+    """The pod's index in its Job; one template serves all pods, so the value comes from the annotation that the Job controller sets."""
+    source = {"fieldRef": {"fieldPath": f"metadata.annotations['{INDEX_LABEL}']"}}
+    return [{"name": "PET_NODE_RANK", "valueFrom": source}] if run.is_gang(stage) else []
+
+
+def _without_gpu(run: Run, stage: Stage) -> dict[str, str]:
+    """CUDA images ask for every GPU of the node by a variable of their own; where NVIDIA's runtime is the default it would hand them out unasked."""
+    return {} if gpus_of(run, stage) else {"NVIDIA_VISIBLE_DEVICES": "void"}
