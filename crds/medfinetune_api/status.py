@@ -60,6 +60,8 @@ class Attempt(Contract):
     """When it was decided; its Job is created after that."""
     job_uid: ObjectUid | None = None
     """Uid of its Job; absent until the Job was seen."""
+    running_time: AwareDatetime | None = None
+    """When all of its pods were first seen running; its active seconds and the stall timeout count from then."""
     end_time: AwareDatetime | None = None
     """When its ending was classified; absent while it lives."""
     stopping: ConditionReason | None = None
