@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from cluster.control_plane import ControlPlane
 from medfinetune_api import rules
@@ -16,7 +14,7 @@ from support.server_side import ServerSide
 
 @pytest.fixture(scope="module")
 def server(control_plane: ControlPlane) -> ServerSide:
-    return ServerSide(Path(control_plane.kubeconfig), "default")
+    return ServerSide(control_plane.kubeconfig, "default")
 
 
 def refused_by_validate(malformed: Malformed) -> set[str]:
