@@ -1,0 +1,71 @@
+"""What the tests know of a cluster, be it a node of their own or one that exists already: a kubeconfig, the images in it, and where volumes come from."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.programs import program
+
+SECONDS = 600
+"""Bound of every wait: far above what anything here takes, so that only a defect reaches it."""
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}
+"""The label of a namespace that admits no pod with more rights than it needs."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One cluster. Volumes are folders below `volumes` on the node of that name, or, where `volumes` is None, come from `storage_class`."""
+
+    kubeconfig: Path
+    trainer_image: str
+    operator_image: str
+    node: str = ""
+    volumes: Path | None = None
+    storage_class: str = ""
+    objects: list[tuple[str, str]] = field(default_factory=list)
+
+    def kubectl(self, *arguments: str | Path, input: str | None = None, check: bool = True) -> str:
+        """Run kubectl as the administrator and return its standard output. Raises AssertionError with its words where it fails and `check` is set."""
+        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
+        done = subprocess.run([program("kubectl"), *arguments], input=input, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
+        assert not check or done.returncode == 0, f"kubectl {' '.join(map(str, arguments))} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
+        """The object as the API server has it."""
+        answer: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "--namespace", namespace, "--output=json"))
+        return answer
+
+    def items(self, kind: str, selector: str, namespace: str) -> list[dict[str, Any]]:
+        """The objects of that kind that have these labels."""
+        answer: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, f"--selector={selector}", "--namespace", namespace, "--output=json"))["items"]
+        return answer
+
+    def apply(self, *objects: Mapping[str, Any], namespace: str = "default") -> None:
+        """Apply objects on the server's side; an unknown field is an error."""
+        text = "\n---\n".join(json.dumps(each) for each in objects)
+        self.kubectl("apply", "--server-side", "--validate=strict", "--namespace", namespace, "-f", "-", input=text)
+
+    def wait(self, condition: str, what: str, namespace: str) -> None:
+        """Return once `what` (kind/name) has the condition."""
+        self.kubectl("wait", f"--for={condition}", what, "--namespace", namespace, f"--timeout={SECONDS}s")
+
+    @contextmanager
+    def namespace(self) -> Iterator[str]:
+        """A namespace of its own that enforces the restricted pod-security level, deleted with all that is in it."""
+        name = f"e2e-{secrets.token_hex(4)}"
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
+        self.wait("create", "serviceaccount/default", name)
+        try:
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, f"--timeout={SECONDS}s", check=False)
