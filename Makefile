@@ -6,7 +6,7 @@ CRD := crds/medfinetune.io_medfinetunes.yaml
 # Real data for tests and benchmarks, where it lies beside the clone; see docs/development.md.
 export MEDFINETUNE_TEST_DATA ?= $(realpath ../shared/data)
 
-.PHONY: run run-real test lint format locks generate clean help
+.PHONY: run run-real test e2e lint format locks generate clean help
 
 help:            ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -19,6 +19,12 @@ run-real: $(VENV)/.trainer    ## Train and evaluate on real MedQA and KorMedMCQA
 
 test: $(VENV)/.dev    ## Install, then pass the tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 15
+
+# Only where it is given to make itself: a KUBECONFIG of the caller's shell names a cluster that is not for tests.
+E2E_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(KUBECONFIG))
+e2e: $(VENV)/.dev    ## Real runs on a real node of this machine (root, Debian), or on the cluster of KUBECONFIG=...
+	$(if $(E2E_KUBECONFIG),,tests/cluster/node/packages.sh)
+	MEDFINETUNE_E2E_KUBECONFIG=$(E2E_KUBECONFIG) $(BIN)/python -m pytest tests/e2e --durations 15
 
 lint: $(VENV)/.dev    ## Style, types, layers, generated files
 	$(BIN)/ruff check .
