@@ -62,11 +62,15 @@ class Run:
         return existing.claim_name if existing else self.identity.folder
 
 
-def read_run(body: Mapping[str, Any]) -> Run:
-    """A MedFineTune from its JSON. Never raises on what a user may have stored: the refusal becomes the run's plan."""
+def read_run(body: Mapping[str, Any], before: Run | None = None) -> Run:
+    """A MedFineTune from its JSON. Never raises on what a user may have stored: the refusal becomes the run's plan.
+
+    `before`, the same run as it was read earlier, spares reading a spec again that has not changed.
+    """
     meta = body["metadata"]
     identity = Identity(name=meta["name"], namespace=meta["namespace"], uid=meta["uid"])
-    spec, plan = _planned(body.get("spec", {}), identity)
+    known = before is not None and (before.identity, before.generation) == (identity, meta.get("generation", 0))
+    spec, plan = (before.spec, before.plan) if before is not None and known else _planned(body.get("spec", {}), identity)
     return Run(
         identity=identity,
         generation=meta.get("generation", 0),
