@@ -1,0 +1,35 @@
+"""Refusals: what the API server's no means to a run, in the contract's words. Its own text is looked at, never kept."""
+
+from __future__ import annotations
+
+from medfinetune_api.conditions import ConditionReason
+
+from medfinetune_operator.client import ApiError
+
+QUOTA = "exceeded quota"
+"""What the ResourceQuota plugin says; it shares its code and reason with every other refusal."""
+QUOTA_MISSING = "failed quota"
+"""What it says of pods that leave out a figure that the quota counts."""
+ADMISSION_CODES = frozenset({400, 403, 422})
+
+
+class Refused(Exception):  # noqa: N818  # says what is so
+    """The API server will not have an object of a run, and will not until somebody changes something. Worth another try later."""
+
+    def __init__(self, reason: ConditionReason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def refusal_of(error: ApiError) -> ConditionReason | None:
+    """Why a create or apply was refused; None where it is no refusal but a failure, which a retry may mend."""
+    if error.status == 409 and error.reason == "AlreadyExists":
+        return ConditionReason.NAME_TAKEN
+    if error.status in ADMISSION_CODES:
+        return trouble_of(error.text)
+    return None
+
+
+def trouble_of(text: str) -> ConditionReason:
+    """What keeps pods from being created, from what the Job controller was told."""
+    return ConditionReason.QUOTA_EXCEEDED if QUOTA in text or QUOTA_MISSING in text else ConditionReason.ADMISSION_REFUSED
