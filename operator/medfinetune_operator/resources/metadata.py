@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from medfinetune_api.choices import Stage
 from medfinetune_api.objects import ATTEMPT_LABEL, RUN_LABEL, STAGE_LABEL, UID_LABEL
 from medfinetune_api.spec import API_VERSION, KIND
 from medfinetune_api.status import Attempt
@@ -30,7 +29,7 @@ def run_labels(run: Run) -> dict[str, str]:
 
 def attempt_labels(attempt: Attempt) -> dict[str, str]:
     """Labels of what belongs to one attempt: its Job, its pods."""
-    return {STAGE_LABEL: Stage(attempt.stage).value, ATTEMPT_LABEL: str(attempt.number)}
+    return {STAGE_LABEL: attempt.stage.value, ATTEMPT_LABEL: str(attempt.number)}
 
 
 def _owner(run: Run) -> dict[str, Any]:

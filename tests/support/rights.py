@@ -1,0 +1,47 @@
+"""What the API server lets somebody do: every verb on every resource that it serves, asked one by one as `kubectl auth can-i` asks."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+
+from cluster.control_plane import ControlPlane
+from kubernetes import client, config
+
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+Right = tuple[str, str, str]
+"""Group, resource (with its subresource, and after a blank the one object that it is about), verb."""
+
+
+class Reviewer:
+    """Asks `cluster` as its administrator about others."""
+
+    def __init__(self, cluster: ControlPlane) -> None:
+        self._cluster = cluster
+        self._api = client.AuthorizationV1Api(config.new_client_from_config(str(cluster.kubeconfig)))
+
+    def may(self, user: str, namespace: str, right: Right) -> bool:
+        """Whether `user` has this right in `namespace`."""
+        group, resource, verb = right
+        path, _, name = resource.partition(" ")
+        kind, _, part = path.partition("/")
+        asked = {"namespace": namespace, "group": group, "resource": kind, "subresource": part, "verb": verb, "name": name}
+        groups = ["system:authenticated", *(["system:serviceaccounts"] if user.startswith("system:serviceaccount:") else [])]
+        review = {"spec": {"user": user, "groups": groups, "resourceAttributes": asked}}
+        return bool(self._api.create_subject_access_review(review).status.allowed)
+
+    def rights(self, user: str, namespace: str) -> set[Right]:
+        """What `user` may do in `namespace` with any object of a kind, beyond what every service account may do."""
+        everyone = f"system:serviceaccount:{namespace}:default"
+        asked = [(group, resource, verb) for group, resource in self._served for verb in VERBS]
+        asked += [(group, f"{resource}/finalizers", "update") for group, resource in self._served if "/" not in resource]  # asked about, never served
+        return {right for right in asked if self.may(user, namespace, right) and not self.may(everyone, namespace, right)}
+
+    @cached_property
+    def _served(self) -> list[tuple[str, str]]:
+        groups = json.loads(self._raw("/apis"))["groups"]
+        paths = {"": "/api/v1"} | {group["name"]: f"/apis/{group['preferredVersion']['groupVersion']}" for group in groups}
+        return [(group, each["name"]) for group, path in paths.items() for each in json.loads(self._raw(path))["resources"]]
+
+    def _raw(self, path: str) -> str:
+        return self._cluster.kubectl("get", "--raw", path).stdout
