@@ -1,20 +1,15 @@
-"""What the operator builds is what the API server admits, in a namespace that enforces the restricted level, and what the trainer reads."""
+"""What the operator builds of a run: who is a gang, who sees which volume and GPU, and that it is what the trainer reads."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import medfinetune_trainer
 import pytest
-from cluster.control_plane import ControlPlane
-from cluster.processes import wait_until
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from kubernetes import client, config
+from hypothesis import given
 from medfinetune_api.choices import Stage
 from medfinetune_api.objects import METRICS_PORT, RENDEZVOUS_PORT
 from medfinetune_api.plan import RunPlan
@@ -25,89 +20,12 @@ from medfinetune_operator.resources.job import job
 from medfinetune_operator.run import Run, read_run
 from medfinetune_operator.settings import Settings
 from medfinetune_trainer.stages.node import Node
-from support.cluster_strategies import ATTEMPTS, PRIORITY_CLASS, RUNTIME_CLASS, SETTINGS, bodies, runs, stored
-from support.manifests import claim, minimal_manifest
-
-PLAIN = Settings(trainer_image="trainer:1")
-RUNS = runs("ward-1")
-STRICT = {"dry_run": "All", "field_validation": "Strict"}
+from support.built import NAMESPACE, PLAIN, attempt, children, environment_of, pod_of, run_of
+from support.cluster_strategies import ATTEMPTS, SETTINGS, bodies, runs
+from support.manifests import claim
 
 
-@pytest.fixture(scope="module")
-def restricted(control_plane: ControlPlane) -> Iterator[str]:
-    """A namespace that enforces the restricted level, on a cluster with the classes that drawn runs name."""
-    control_plane.apply(
-        {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": PRIORITY_CLASS}, "value": 1000},
-        {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": RUNTIME_CLASS}, "handler": "runsc"},
-    )
-    with control_plane.namespace({"pod-security.kubernetes.io/enforce": "restricted"}) as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def api(control_plane: ControlPlane) -> client.ApiClient:
-    return config.new_client_from_config(str(control_plane.kubeconfig))
-
-
-def attempt(stage: Stage, number: int = 1) -> Attempt:
-    return Attempt.model_validate({"stage": stage, "number": number, "startTime": "2026-01-01T00:00:00Z"})
-
-
-def run_of(evaluate_on_gang: bool = False, **spec: Any) -> Run:
-    prepared = {"microBatch": 4, "totalSteps": 9, "evaluateOnGang": evaluate_on_gang}
-    return read_run(stored(minimal_manifest(**spec), "ward-1", {"prepared": prepared}))
-
-
-def pod_of(built: dict[str, Any], index: int = 0) -> dict[str, Any]:
-    """The pod that the Job controller makes of the template."""
-    template, at = built["spec"]["template"], {"batch.kubernetes.io/job-completion-index": str(index)}
-    meta = {"name": f"{built['metadata']['name']}-{index}", "labels": template["metadata"]["labels"]}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": meta | {"annotations": template["metadata"].get("annotations", {}) | at},
-        "spec": template["spec"],
-    }
-
-
-def environment_of(pod: dict[str, Any]) -> dict[str, str]:
-    """The container's environment as the kubelet resolves it."""
-    annotations = {f"metadata.annotations['{name}']": value for name, value in pod["metadata"]["annotations"].items()}
-    variables = pod["spec"]["containers"][0]["env"]
-    return {each["name"]: each["value"] if "value" in each else annotations[each["valueFrom"]["fieldRef"]["fieldPath"]] for each in variables}
-
-
-def children(run: Run, given: Settings) -> dict[Child, dict[str, Any]]:
-    assert run.spec is not None
-    absent = {Child.PLAN: not isinstance(run.plan, RunPlan), Child.CLAIM: run.spec.output.volume.claim_template is None}
-    return {kind: child(kind, run, given) for kind in Child if not absent.get(kind)}
-
-
-@settings(max_examples=60)
-@given(data=st.data(), attempt=ATTEMPTS, given_settings=SETTINGS)
-def test_every_job_and_its_pods_are_admitted(api: client.ApiClient, restricted: str, data: st.DataObject, attempt: Attempt, given_settings: Settings) -> None:
-    built = job(data.draw(runs(restricted)), attempt, given_settings)
-    client.BatchV1Api(api).create_namespaced_job(restricted, built, **STRICT)
-    pod = client.CoreV1Api(api).create_namespaced_pod(restricted, pod_of(built), **STRICT)
-    mounted = [mount.mount_path for mount in pod.spec.containers[0].volume_mounts]
-    assert sorted(mounted) == sorted(mount["mountPath"] for mount in built["spec"]["template"]["spec"]["containers"][0]["volumeMounts"]), "a token was added"
-
-
-@settings(max_examples=40)
-@given(data=st.data(), given_settings=SETTINGS)
-def test_every_other_child_is_admitted(api: client.ApiClient, restricted: str, data: st.DataObject, given_settings: Settings) -> None:
-    core, networking = client.CoreV1Api(api), client.NetworkingV1Api(api)
-    create = {
-        Child.PLAN: core.create_namespaced_config_map,
-        Child.SERVICE: core.create_namespaced_service,
-        Child.POLICY: networking.create_namespaced_network_policy,
-        Child.CLAIM: core.create_namespaced_persistent_volume_claim,
-    }
-    for kind, built in children(data.draw(runs(restricted)), given_settings).items():
-        create[kind](restricted, built, **STRICT)
-
-
-@given(body=bodies("ward-1"), attempt=ATTEMPTS, given_settings=SETTINGS)
+@given(body=bodies(NAMESPACE), attempt=ATTEMPTS, given_settings=SETTINGS)
 def test_equal_input_gives_equal_bytes_named_labelled_and_owned(body: dict[str, Any], attempt: Attempt, given_settings: Settings) -> None:
     def built() -> list[dict[str, Any]]:
         run = read_run(body)
@@ -117,12 +35,12 @@ def test_equal_input_gives_equal_bytes_named_labelled_and_owned(body: dict[str, 
     for one in built():
         meta, owners = one["metadata"], [owner["uid"] for owner in one["metadata"].get("ownerReferences", ())]
         assert len(meta["name"]) <= 63
-        assert meta["namespace"] == "ward-1"
+        assert meta["namespace"] == NAMESPACE
         assert meta["labels"].items() >= {"medfinetune.io/run": body["metadata"]["name"], "medfinetune.io/run-uid": body["metadata"]["uid"]}.items()
         assert owners == ([] if one["kind"] == "PersistentVolumeClaim" else [body["metadata"]["uid"]])
 
 
-@given(run=RUNS, attempt=ATTEMPTS, given_settings=SETTINGS)
+@given(run=runs(NAMESPACE), attempt=ATTEMPTS, given_settings=SETTINGS)
 def test_a_pod_sees_the_plan_claims_and_scratch_and_nothing_secret(run: Run, attempt: Attempt, given_settings: Settings) -> None:
     pod = job(run, attempt, given_settings)["spec"]["template"]["spec"]
     assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= {"configMap", "persistentVolumeClaim", "emptyDir"}
@@ -228,61 +146,3 @@ def test_what_was_applied_is_known_again_until_it_should_be_otherwise() -> None:
         assert built["metadata"]["annotations"][APPLIED] == applied(built)
     stamps = [child(Child.POLICY, run_of(), each)["metadata"]["annotations"][APPLIED] for each in (PLAIN, other)]
     assert stamps[0] != stamps[1]
-
-
-ENDINGS = {
-    "stopped in good order": ({"exitCode": 75}, [], None),
-    "failed": ({"exitCode": 1}, [], "PodFailurePolicy"),
-    "evicted after a checkpoint": ({"exitCode": 75}, [{"type": "DisruptionTarget", "status": "True"}], "PodFailurePolicy"),
-}
-
-
-@pytest.mark.parametrize("ending", ENDINGS)
-def test_a_job_fails_with_its_first_failed_pod_unless_that_stopped_in_good_order(api: client.ApiClient, restricted: str, ending: str) -> None:
-    terminated, conditions, reason = ENDINGS[ending]
-    run = read_run(stored(minimal_manifest(parallelism={"nodes": 2, "gpusPerNode": 0}), restricted))
-    number = list(ENDINGS).index(ending) + 1
-    # Its owner is none that exists: the garbage collector would take the Job away.
-    built = job(run, attempt(Stage.TRAIN, number), PLAIN)
-    built["metadata"].pop("ownerReferences")
-    client.BatchV1Api(api).create_namespaced_job(restricted, built)
-    core, selector = client.CoreV1Api(api), f"job-name={built['metadata']['name']}"
-
-    def pods() -> list[Any]:
-        return list(core.list_namespaced_pod(restricted, label_selector=selector).items)
-
-    def failed() -> list[str]:
-        found = client.BatchV1Api(api).read_namespaced_job_status(built["metadata"]["name"], restricted).status.conditions or []
-        return [condition.reason for condition in found if condition.type == "Failed"]
-
-    wait_until("both pods", lambda: len(pods()) == 2)
-    first = pods()[0]
-    assert first.spec.hostname == f"{built['metadata']['name']}-{first.metadata.annotations['batch.kubernetes.io/job-completion-index']}"
-    ended = {"name": "trainer", "image": "t", "imageID": "", "ready": False, "restartCount": 0, "state": {"terminated": terminated | {"reason": "Error"}}}
-    core.patch_namespaced_pod_status(first.metadata.name, restricted, {"status": {"phase": "Failed", "containerStatuses": [ended], "conditions": conditions}})
-    if reason:
-        wait_until("the Job failed", lambda: failed() == [reason])
-    else:
-        wait_until(
-            "another pod in its place",
-            lambda: (
-                first.metadata.uid not in {pod.metadata.uid for pod in pods() if pod.status.phase == "Pending"}
-                and len([p for p in pods() if p.status.phase == "Pending"]) == 2
-            ),
-        )
-        assert failed() == []
-
-
-def test_with_a_queue_a_job_waits_for_kueue(api: client.ApiClient, restricted: str) -> None:
-    run = read_run(stored(minimal_manifest(scheduling={"queueName": "gpus"}), restricted))
-    built = job(run, attempt(Stage.PREPARE), PLAIN)
-    assert built["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "gpus"
-    built["metadata"].pop("ownerReferences")
-    client.BatchV1Api(api).create_namespaced_job(restricted, built)
-
-    def suspended() -> bool:
-        found = client.BatchV1Api(api).read_namespaced_job_status(built["metadata"]["name"], restricted).status.conditions or []
-        return [(condition.type, condition.status) for condition in found] == [("Suspended", "True")]
-
-    wait_until("the Job suspended", suspended)
-    assert client.CoreV1Api(api).list_namespaced_pod(restricted, label_selector=f"job-name={built['metadata']['name']}").items == []
