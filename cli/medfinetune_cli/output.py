@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from medfinetune_api.errors import Refusal
-from medfinetune_api.exits import EXITS, Exit
+from medfinetune_api.exits import Exit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +80,7 @@ def refuse(problems: Sequence[Refusal], form: Format) -> NoReturn:
     """Print every problem and end with the first one's exit code."""
     code = problems[0].exit
     if form is Format.JSON:
-        write_json({"exitCode": int(code), "reason": EXITS[code].reason, "problems": [as_json(problem) for problem in problems]})
+        write_json({"exitCode": int(code), "reason": problems[0].reason, "problems": [as_json(problem) for problem in problems]})
     else:
         for problem in problems:
             _print_problem(problem)
