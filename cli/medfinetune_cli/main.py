@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from medfinetune_api.exits import EXITS
 
+from medfinetune_cli.cancel import cancel
+from medfinetune_cli.fetch import fetch
+from medfinetune_cli.logs import logs
 from medfinetune_cli.output import OUTPUT_FORMAT_HELP, Format
+from medfinetune_cli.resume import resume
 from medfinetune_cli.run import run
+from medfinetune_cli.status import status
+from medfinetune_cli.submit import submit
+from medfinetune_cli.suspend import suspend
 from medfinetune_cli.validate import validate
 from medfinetune_cli.version import show_version
+
+PLUGIN = Path(sys.argv[0]).name.startswith("kubectl-")
+"""Whether kubectl called it: it finds its plugins by their names."""
+PROGRAM = "kubectl medfinetune" if PLUGIN else "medfinetune"
+CLUSTER = "On a cluster"
 
 
 def _block(title: str, *lines: str) -> str:
     """A titled block of help."""
     return "\n".join((f"[bold]{title}[/]", *(f"  {line}" for line in lines)))
+
+
+def _examples(*lines: str) -> str:
+    """Calls of this program, under the name that it was called by."""
+    return _block("Examples", *(f"{PROGRAM} {line}" if line[0] not in " |" else line for line in lines))
 
 
 def _exit_codes() -> str:
@@ -25,16 +44,16 @@ def _exit_codes() -> str:
     return _block("Exit codes", *(f"{head if number == 0 else '':<22}{line}" for head, lines in rows for number, line in enumerate(lines)))
 
 
-APP_HELP = _block(
-    "Examples",
-    "medfinetune validate manifest.yaml",
-    "medfinetune run manifest.yaml --models models --data data --output results",
-    "medfinetune --install-completion",
+APP_HELP = _examples(
+    "validate manifest.yaml",
+    "run manifest.yaml --models models --data data --output results",
+    "submit manifest.yaml --namespace oncology --wait",
+    "status",
+    *(() if PLUGIN else ("--install-completion",)),
 )
-RUN_HELP = _block(
-    "Examples",
-    "medfinetune run manifest.yaml --models models --data data --output results",
-    "medfinetune --output json run manifest.yaml --models models --data data \\",
+RUN_HELP = _examples(
+    "run manifest.yaml --models models --data data --output results",
+    "--output json run manifest.yaml --models models --data data \\",
     "    --output results > result.json",
 )
 PLACES_HELP = _block(
@@ -45,11 +64,16 @@ PLACES_HELP = _block(
     "plan.json prepared.json  what the run was told; what prepare measured",
     "checkpoints/ data/       what an interrupted run continues from",
 )
-VALIDATE_HELP = _block("Examples", "medfinetune validate manifest.yaml", "medfinetune validate manifest.yaml --output json | jq '.problems[].where'")
+VALIDATE_HELP = _examples("validate manifest.yaml", "validate manifest.yaml --output json | jq '.problems[].where'")
+SUBMIT_HELP = _examples("submit manifest.yaml", "submit manifest.yaml --dry-run=server", "submit manifest.yaml -n oncology --wait")
+STATUS_HELP = _examples("status", "status ward-assistant --watch", "status ward-assistant -o json | jq .waitsFor")
+LOGS_HELP = _examples("logs ward-assistant --follow", "logs ward-assistant --stage train --attempt 1 --rank 0 --tail 50")
+FETCH_HELP = _examples("fetch ward-assistant", "fetch ward-assistant --what all --to results/ward-assistant")
 
 app = typer.Typer(
     name="medfinetune",
     no_args_is_help=True,
+    add_completion=not PLUGIN,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -58,6 +82,13 @@ app = typer.Typer(
 app.command("run", epilog="\n\n".join((RUN_HELP, PLACES_HELP, _exit_codes())))(run)
 app.command("validate", epilog=VALIDATE_HELP)(validate)
 app.command("version")(show_version)
+app.command("submit", epilog=SUBMIT_HELP, rich_help_panel=CLUSTER)(submit)
+app.command("status", epilog="\n\n".join((STATUS_HELP, _exit_codes())), rich_help_panel=CLUSTER)(status)
+app.command("logs", epilog=LOGS_HELP, rich_help_panel=CLUSTER)(logs)
+app.command("suspend", rich_help_panel=CLUSTER)(suspend)
+app.command("resume", rich_help_panel=CLUSTER)(resume)
+app.command("cancel", rich_help_panel=CLUSTER)(cancel)
+app.command("fetch", epilog=FETCH_HELP, rich_help_panel=CLUSTER)(fetch)
 
 
 @app.callback()
@@ -68,4 +99,4 @@ def medfinetune(context: typer.Context, output: Annotated[Format, typer.Option("
 
 def main() -> None:
     """Entry point of the console script."""
-    app()
+    app(prog_name=PROGRAM, complete_var="_MEDFINETUNE_COMPLETE")
