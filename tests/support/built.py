@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from medfinetune_api.choices import Stage
-from medfinetune_api.plan import RunPlan
 from medfinetune_api.status import Attempt
 from medfinetune_operator.observation import Child
 from medfinetune_operator.resources.children import child
@@ -47,6 +46,6 @@ def environment_of(pod: dict[str, Any]) -> dict[str, str]:
 
 
 def children(run: Run, given: Settings) -> dict[Child, dict[str, Any]]:
+    """Every child that the run has."""
     assert run.spec is not None
-    absent = {Child.PLAN: not isinstance(run.plan, RunPlan), Child.CLAIM: run.spec.output.volume.claim_template is None}
-    return {kind: child(kind, run, given) for kind in Child if not absent.get(kind)}
+    return {kind: child(kind, run, given) for kind in Child if kind is not Child.CLAIM or run.spec.output.volume.claim_template}

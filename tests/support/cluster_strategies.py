@@ -10,8 +10,7 @@ from medfinetune_api.choices import Stage
 from medfinetune_api.status import Attempt
 from medfinetune_operator.run import Run, read_run
 from medfinetune_operator.settings import Settings
-from support.manifest_strategies import manifests
-from support.manifests import claim
+from support.manifests import claim, minimal_manifest
 
 PRIORITY_CLASS, RUNTIME_CLASS = "ward", "sandboxed"
 """What a cluster must have for the pods to be admitted."""
@@ -82,14 +81,14 @@ _POD_PARTS = _some(
 
 @st.composite
 def bodies(draw: st.DrawFn, namespace: str) -> dict[str, Any]:
-    """A MedFineTune as the API server has it, in `namespace`, whose pods pass its validation too; one claim may serve several roles."""
-    manifest = draw(manifests())
-    spec = manifest["spec"] | {"resources": draw(_RESOURCES), "scheduling": draw(_SCHEDULING), "pods": draw(_POD_PARTS)}
-    parallelism = {"nodes": draw(st.integers(1, 256)), "gpusPerNode": draw(st.integers(0, 16))}
+    """A MedFineTune as the API server has it, in `namespace`: varied in what the cluster has to do with; one claim may serve several roles."""
     claims = st.sampled_from(["models", "datasets", "results"]).map(claim)
-    spec |= {"parallelism": spec.get("parallelism", {}) | parallelism, "output": {"volume": draw(claims | _template())}}
-    spec |= {part: spec[part] | {"volume": draw(claims)} for part in ("model", "data")}
-    return stored(manifest | {"spec": spec}, namespace, _prepared(draw(st.none() | st.booleans())))
+    parallelism = {"nodes": draw(st.integers(1, 256)), "gpusPerNode": draw(st.integers(0, 16))}
+    volumes = {"model": {"volume": draw(claims)}, "data": {"volume": draw(claims)}}
+    manifest = minimal_manifest(**volumes, parallelism=parallelism, resources=draw(_RESOURCES), scheduling=draw(_SCHEDULING), pods=draw(_POD_PARTS))
+    manifest["spec"]["output"] = {"volume": draw(claims | _template())}
+    manifest["metadata"]["name"] = draw(st.sampled_from(["a", "run-1", "r" * 40]))
+    return stored(manifest, namespace, _prepared(draw(st.none() | st.booleans())))
 
 
 def _template() -> Parts:
@@ -110,7 +109,7 @@ def stored(manifest: Mapping[str, Any], namespace: str, status: Mapping[str, Any
 
 
 def runs(namespace: str) -> st.SearchStrategy[Run]:
-    """A run whose spec was read; its plan may be a refusal."""
+    """A run that resolves."""
     return bodies(namespace).map(read_run)
 
 
