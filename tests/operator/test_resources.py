@@ -20,6 +20,7 @@ from medfinetune_operator.resources.job import job
 from medfinetune_operator.run import Run, read_run
 from medfinetune_operator.settings import Settings
 from medfinetune_trainer.stages.node import Node
+from medfinetune_trainer.stages.program import load_plan
 from support.built import NAMESPACE, PLAIN, attempt, children, environment_of, pod_of, run_of
 from support.cluster_strategies import ATTEMPTS, SETTINGS, bodies, runs
 from support.manifests import claim
@@ -52,6 +53,30 @@ def test_a_pod_sees_the_plan_claims_and_scratch_and_nothing_secret(run: Run, att
     assert len(claims) == len(set(claims))
     writable = [m["mountPath"] for m in pod["containers"][0]["volumeMounts"] if not m.get("readOnly")]
     assert set(writable) <= {"/medfinetune/output", "/tmp", "/dev/shm"}
+
+
+def holds(built: Any, given: Any) -> bool:
+    """Whether all that was given is in what was built, which may have defaults more; nothing that is empty needs to be there."""
+    if isinstance(given, dict):
+        return all(holds(built.get(name), part) for name, part in given.items() if part not in ({}, []))
+    if isinstance(given, list):
+        return len(built) == len(given) and all(map(holds, built, given))
+    return bool(built == given)
+
+
+@given(body=bodies(NAMESPACE), attempt=ATTEMPTS, given_settings=SETTINGS)
+def test_what_the_spec_says_of_pods_is_in_the_pod(body: dict[str, Any], attempt: Attempt, given_settings: Settings) -> None:
+    template = job(read_run(body), attempt, given_settings)["spec"]["template"]
+    scheduling, pods, resources = (body["spec"][part] for part in ("scheduling", "pods", "resources"))
+    container = template["spec"]["containers"][0]
+    assert holds(template["spec"], {name: part for name, part in scheduling.items() if name != "queueName"})
+    assert holds(template["spec"], {"imagePullSecrets": pods.get("imagePullSecrets", [])})
+    assert holds(template["metadata"], {name: pods.get(name, {}) for name in ("labels", "annotations")})
+    assert container["image"] == pods.get("image", given_settings.trainer_image)
+    assert [variable for variable in container["env"] if variable in pods.get("env", [])] == pods.get("env", [])
+    stage = {Stage.TRAIN: "train", Stage.EVALUATE: "evaluate" if "evaluate" in resources else "train"}.get(attempt.stage, "prepare")
+    assert holds(container["resources"], resources.get(stage, {}))
+    assert template["spec"]["terminationGracePeriodSeconds"] - given_settings.stop_seconds >= 30
 
 
 @pytest.mark.parametrize(
@@ -137,6 +162,26 @@ def test_the_policy_lets_in_its_own_pods_and_scrapers_and_out_to_its_own_and_dns
         "ingress": [{"from": [ours]}, {"from": readers, "ports": [{"protocol": "TCP", "port": METRICS_PORT}]}],
         "egress": [{"to": [ours]}, {"ports": [{"port": 5353}]}],
     }
+
+
+def test_the_trainer_loads_the_plan_and_nobody_can_change_it(tmp_path: Path) -> None:
+    run = run_of()
+    built = child(Child.PLAN, run, PLAIN)
+    (tmp_path / "plan.json").write_text(built["data"]["plan.json"])
+    assert load_plan(tmp_path / "plan.json") == run.plan
+    assert built["immutable"] is True
+    pod = job(run, attempt(Stage.PREPARE), PLAIN)["spec"]["template"]["spec"]
+    assert pod["volumes"][0]["configMap"]["name"] == built["metadata"]["name"]
+    assert pod["containers"][0]["command"][2:6] == ["medfinetune_trainer", "prepare", "--plan", "/etc/medfinetune/plan.json"]
+
+
+def test_the_service_names_the_pods_of_this_run_before_they_are_ready() -> None:
+    run = run_of()
+    service, template = child(Child.SERVICE, run, PLAIN), job(run, attempt(Stage.TRAIN), PLAIN)["spec"]["template"]
+    assert (service["spec"]["clusterIP"], service["spec"]["publishNotReadyAddresses"]) == ("None", True)
+    assert service["metadata"]["name"] == template["spec"]["subdomain"]
+    assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert service["spec"]["selector"]["medfinetune.io/run-uid"] == run.identity.uid
 
 
 def test_what_was_applied_is_known_again_until_it_should_be_otherwise() -> None:
