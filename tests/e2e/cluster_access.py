@@ -6,9 +6,9 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +23,32 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.
 
 @dataclass(frozen=True)
 class Cluster:
-    """One cluster. Volumes are folders below `volumes` on the node of that name, or, where `volumes` is None, come from `storage_class`."""
+    """One cluster. Volumes are folders below `volumes` on the node of that name, or, where `volumes` is None, come from `storage_class`.
 
+    `folder` takes what kubectl keeps: by address, so that under a person's home the next test's server would inherit it.
+    """
+
+    folder: Path
     kubeconfig: Path
     trainer_image: str
     operator_image: str
     node: str = ""
     volumes: Path | None = None
     storage_class: str = ""
-    objects: list[tuple[str, str]] = field(default_factory=list)
 
-    def kubectl(self, *arguments: str | Path, input: str | None = None, check: bool = True) -> str:
+    def kubectl(self, *arguments: str | Path, input: str = "", check: bool = True) -> str:
         """Run kubectl as the administrator and return its standard output. Raises AssertionError with its words where it fails and `check` is set."""
-        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig)}
-        done = subprocess.run([program("kubectl"), *arguments], input=input, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False)
-        assert not check or done.returncode == 0, f"kubectl {' '.join(map(str, arguments))} ended with {done.returncode}\n{done.stdout}{done.stderr}"
+        return self._kubectl(arguments, input.encode(), check).decode()
+
+    def execute(self, namespace: str, pod: str, command: Sequence[str], input: bytes = b"") -> bytes:
+        """Run a command in a pod and return its standard output. Raises AssertionError with its words where it fails."""
+        return self._kubectl(["exec", "--stdin", "--namespace", namespace, pod, "--", *command], input, check=True)
+
+    def _kubectl(self, arguments: Sequence[str | Path], input: bytes, check: bool) -> bytes:
+        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubectl"), "KUBERC": "off"}
+        done = subprocess.run([program("kubectl"), *arguments], input=input, env=environment, capture_output=True, timeout=SECONDS, check=False)
+        words = f"kubectl {' '.join(map(str, arguments))} ended with {done.returncode}\n{done.stderr.decode(errors='replace')}"
+        assert not check or done.returncode == 0, words
         return done.stdout
 
     def get(self, kind: str, name: str, namespace: str) -> dict[str, Any]:

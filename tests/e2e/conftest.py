@@ -1,7 +1,7 @@
 """The cluster for the end-to-end tests: a node of this machine (root), or the one that MEDFINETUNE_E2E_KUBECONFIG leads to.
 
 An existing cluster needs the product's images where it can pull them (MEDFINETUNE_E2E_TRAINER_IMAGE, MEDFINETUNE_E2E_OPERATOR_IMAGE) and a storage
-class whose volumes several pods may write (MEDFINETUNE_E2E_STORAGE_CLASS).
+class whose volumes several pods may write (MEDFINETUNE_E2E_STORAGE_CLASS). `make test` does not collect this folder: `pytest tests/e2e`.
 """
 
 from __future__ import annotations
@@ -11,25 +11,53 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster.control_plane import ControlPlane
+from cluster.control_plane import CRD, ControlPlane
 from cluster.images import recipes
 from cluster.node.node import Node
+from e2e import deployment
 from e2e.cluster_access import Cluster
+from e2e.runs import EXAMPLE, build_models
+from e2e.storage import Volumes, filled_volumes
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
     if kubeconfig := os.environ.get("MEDFINETUNE_E2E_KUBECONFIG"):
-        given = {name: os.environ[f"MEDFINETUNE_E2E_{name.upper()}"] for name in ("trainer_image", "operator_image", "storage_class")}
-        yield Cluster(Path(kubeconfig), **given)
+        trainer, operator, storage_class = (os.environ[f"MEDFINETUNE_E2E_{name}"] for name in ("TRAINER_IMAGE", "OPERATOR_IMAGE", "STORAGE_CLASS"))
+        yield Cluster(folder, Path(kubeconfig), trainer, operator, storage_class=storage_class)
     else:
-        yield from own_cluster(tmp_path_factory.mktemp("cluster"))
+        yield from own_cluster(folder)
 
 
 def own_cluster(folder: Path) -> Iterator[Cluster]:
     """One node and its control plane, with the images of this clone."""
     with Node(folder / "node") as node, ControlPlane(folder / "plane", scheduler=True, address=node.gateway, users=node.users) as plane:
         node.join(plane)
-        images = {"trainer_image": recipes.trainer(node.images), "operator_image": recipes.operator(node.images)}
-        plane.install_crd()
-        yield Cluster(plane.kubeconfig, **images, node=node.name, volumes=folder / "volumes")
+        trainer, operator = recipes.trainer(node.images), recipes.operator(node.images)
+        yield Cluster(folder, plane.kubeconfig, trainer, operator, node=node.name, volumes=folder / "volumes")
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster with the operator at work in it."""
+    cluster.kubectl("apply", "--server-side", "-f", CRD)
+    cluster.kubectl("wait", "--for=condition=Established", "-f", CRD)
+    try:
+        deployment.install(cluster)
+        yield cluster
+    finally:
+        deployment.remove(cluster)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the models volumes hold."""
+    return build_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def volumes(cluster: Cluster, models: Path) -> Iterator[Volumes]:
+    """A restricted namespace with the three volumes of a run, filled."""
+    with cluster.namespace() as namespace, filled_volumes(cluster, namespace, models, EXAMPLE / "data") as volumes:
+        yield volumes

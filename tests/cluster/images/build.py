@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from cluster.images import cache
 from cluster.images.registry import PORT, answers
@@ -29,37 +30,35 @@ def content(paths: Iterable[Path], *more: str) -> str:
 
 
 class Images:
-    """The images in the registry at `address`: `name:tag` there, `localhost:5000/name:tag` for a pod."""
+    """The images in the registry at `address`: `name:tag` there, `localhost:5000/name:tag` for a pod. buildah keeps its layers in `store`."""
 
-    def __init__(self, address: str) -> None:
-        self._address = f"{address}:{PORT}"
+    def __init__(self, address: str, store: Path) -> None:
+        self._address, self._store = f"{address}:{PORT}", store
 
-    def built(self, name: str, tag: str, dockerfile: Path | str, context: Path, arguments: Mapping[str, str] | None = None) -> str:
-        """Build and push the image unless the registry has it; return its name for a pod. `dockerfile` is a file or its text."""
+    def built(self, name: str, tag: str, dockerfile: str, context: Path, arguments: Mapping[str, str] | None = None) -> str:
+        """Build and push the image unless the registry has it; return its name for a pod. `dockerfile` is its text."""
         if not answers(f"http://{self._address}/v2/{name}/manifests/{tag}"):
             start = time.monotonic()
-            cache.say(f"building {name}:{tag}")
+            cache.say(f"building {name}:{tag}; only with new dependencies it takes minutes")
             self._build(f"localhost/{name}:{tag}", dockerfile, context, arguments or {})
             compression = ["--compression-format", "zstd", "--compression-level", "1"]
-            buildah("push", "--quiet", "--tls-verify=false", *compression, f"localhost/{name}:{tag}", f"docker://{self._address}/{name}:{tag}")
+            self._buildah("push", "--quiet", "--tls-verify=false", *compression, f"localhost/{name}:{tag}", f"docker://{self._address}/{name}:{tag}")
             cache.say(f"built {name}:{tag} in {time.monotonic() - start:.0f} s")
         return f"localhost:{PORT}/{name}:{tag}"
 
-    @staticmethod
-    def _build(reference: str, dockerfile: Path | str, context: Path, arguments: Mapping[str, str]) -> None:
-        text = dockerfile if isinstance(dockerfile, str) else dockerfile.read_text()
+    def _build(self, reference: str, dockerfile: str, context: Path, arguments: Mapping[str, str]) -> None:
         given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
         # The machine's certificates, so that a build behind a proxy with a certificate of its own reaches the package index.
         options = ["--network=host", "--isolation=chroot", "--layers", f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro", *given]
-        buildah("bud", "--quiet", *options, "--file=/dev/stdin", f"--tag={reference}", context, input=text)
+        self._buildah("bud", "--quiet", *options, "--file=/dev/stdin", f"--tag={reference}", context, input=dockerfile)
 
-
-def buildah(command: str, *arguments: str | Path, input: str | None = None) -> None:
-    """Run buildah on the cache's own storage, in the background of other work. Raises AssertionError with its words where it fails."""
-    home = cache.folder("images/buildah")
-    storage = [f"--root={home / 'storage'}", f"--runroot={home / 'run'}", "--storage-driver=overlay"]
-    # A layer passes through TMPDIR, and /tmp may be small or in memory.
-    environment = os.environ | {"TMPDIR": str(cache.folder("images/tmp"))}
-    line = ["nice", "-n", "10", "buildah", *storage, command, *arguments]
-    done = subprocess.run(line, input=input, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    assert done.returncode == 0, f"buildah {command} ended with {done.returncode}\n{done.stdout[-4000:]}"
+    def _buildah(self, command: str, *arguments: str | Path, input: str | None = None) -> None:
+        """Run buildah, in the background of other work. Raises AssertionError with its words where it fails."""
+        # A layer passes through TMPDIR, and /tmp may be small or in memory.
+        with TemporaryDirectory(dir=self._store) as temporary:
+            # buildah leaves mounts behind, and notes of them in its run folder: in a mount namespace of its own both end with it.
+            line = ["unshare", "--mount", "nice", "-n", "10", "buildah", f"--root={self._store / 'buildah'}", f"--runroot={temporary}/run"]
+            line += ["--storage-driver=overlay", command, *map(str, arguments)]
+            environment = os.environ | {"TMPDIR": temporary}
+            done = subprocess.run(line, input=input, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        assert done.returncode == 0, f"buildah {command} ended with {done.returncode}\n{done.stdout[-4000:]}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,15 @@ def folder(name: str) -> Path:
     path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medfinetune" / name
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def store(generation: str) -> Path:
+    """The folder for images of that generation, in place of any other: one holds 17 GB, nearly all of it the trainer's dependencies."""
+    for other in folder("images").glob("store-*"):
+        if other.name != f"store-{generation}":
+            say(f"removing the images of earlier dependencies, {other}")
+            shutil.rmtree(other)
+    return folder(f"images/store-{generation}")
 
 
 @contextmanager

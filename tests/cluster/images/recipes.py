@@ -15,6 +15,11 @@ _SUITE, _PACKAGES = "bookworm", "python3,python3-venv,ca-certificates"
 _CODE = ("pyproject.toml", "README.md", "LICENSE", "crds", "trainer", "cli", "operator")
 
 
+def generation() -> str:
+    """What the trainer's large layer is made from: images of another generation have little in common with these."""
+    return content([_CLONE / "Dockerfile.trainer", _CLONE / "locks" / "build.txt", _CLONE / "locks" / "trainer.txt"], _SUITE, _PACKAGES)
+
+
 def pause(images: Images) -> str:
     """The image that holds a pod's namespaces."""
     folder = pause_folder()
@@ -35,7 +40,7 @@ def _product(images: Images, part: str) -> str:
     dockerfile = _CLONE / f"Dockerfile.{part}"
     locks = [_CLONE / "locks" / f"{name}.txt" for name in ("build", part)]
     base, tag = _base(images), content([dockerfile, *locks, *(_CLONE / name for name in _CODE)])
-    return images.built(f"medfinetune/{part}", tag, dockerfile, _CLONE, {"BASE_IMAGE": base})
+    return images.built(f"medfinetune/{part}", tag, dockerfile.read_text(), _CLONE, {"BASE_IMAGE": base})
 
 
 def _base(images: Images) -> str:
@@ -46,7 +51,7 @@ def _base(images: Images) -> str:
         cache.say("making a base image with debootstrap")
         unfinished = root.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        command = ["nice", "-n", "10", "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, unfinished]
+        command: list[str | Path] = ["nice", "-n", "10", "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, unfinished]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         unfinished.rename(root)
     images.built("medfinetune/base", tag, "FROM scratch\nCOPY . /\n", root)

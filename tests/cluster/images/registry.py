@@ -1,4 +1,4 @@
-"""The registry that the node pulls from: Debian's docker-registry, inside the node's namespaces, its layers in the cache.
+"""The registry that the node pulls from: Debian's docker-registry, inside the node's namespaces, its layers in the cache outside the clone.
 
 Seen by the node it is `localhost:5000`, which every runtime lets be without TLS; pushed to from outside by the node's address.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
+from pathlib import Path
 
-from cluster.images import cache
 from cluster.node.namespaces import Namespaces
 from cluster.processes import Server
 
 PORT = 5000
 
 
-def serve(inside: Namespaces) -> Server:
-    """Start the registry and wait until it answers."""
-    storage = {"filesystem": {"rootdirectory": str(cache.folder("images/registry"))}, "delete": {"enabled": True}}
+def serve(inside: Namespaces, store: Path) -> Server:
+    """Start the registry with its layers in `store` and wait until it answers."""
+    storage = {"filesystem": {"rootdirectory": str(store / "registry")}}
     config = inside.folder / "registry.json"
     config.write_text(json.dumps({"version": "0.1", "log": {"level": "warn"}, "storage": storage, "http": {"addr": f":{PORT}"}}))
     server = inside.serve("registry", ["docker-registry", "serve", config])

@@ -43,6 +43,7 @@ class Namespaces:
 
     def __init__(self, folder: Path, init: Path) -> None:
         self.folder, self._init = folder, init
+        self._servers: list[Server] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> Self:
@@ -60,6 +61,8 @@ class Namespaces:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._first.kill()
+        for server in self._servers:
+            server.kill()
         wait_until("the end of every process in the namespaces", lambda: not Path("/proc", str(self.pid)).exists())
         cgroups.remove(self.number)
 
@@ -71,7 +74,8 @@ class Namespaces:
 
     def serve(self, name: str, command: Sequence[str | Path]) -> Server:
         """Start a program inside that is to go on, its output in `name`.log."""
-        return Server([*self._enter(), *command], self.folder / f"{name}.log", os.environ | {"NO_PROXY": "*"})
+        self._servers.append(Server([*self._enter(), *command], self.folder / f"{name}.log", os.environ | {"NO_PROXY": "*"}))
+        return self._servers[-1]
 
     def _enter(self) -> list[str]:
         return ["nsenter", f"--target={self.pid}", "--net", "--mount", "--pid", "--ipc"]

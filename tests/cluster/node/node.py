@@ -42,9 +42,10 @@ class Node:
             stack.enter_context(cache.locked())
             inside = stack.enter_context(self._inside)
             self.gateway = inside.gateway
-            registry.serve(inside)
-            self.images = Images(inside.address)
-            containerd.start(inside, cache.folder("images/containerd"), recipes.pause(self.images))
+            store = cache.store(recipes.generation())
+            registry.serve(inside, store)
+            self.images = Images(inside.address, store)
+            containerd.start(inside, store / "containerd", recipes.pause(self.images))
             self._stack = stack.pop_all()
         return self
 

@@ -1,0 +1,63 @@
+"""The product on a cluster, whole: `kubectl apply` of a manifest ends in an adapter on a volume, also when a pod dies on the way.
+
+Every namespace here enforces the restricted pod-security level, and the operator runs with its own service account's rights and no more.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from cluster.processes import wait_until
+from e2e.cluster_access import SECONDS, Cluster
+from e2e.runs import BASE, manifest, submit
+from e2e.storage import Volumes
+from medfinetune_api.results import EvaluationSummary
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+RANKS = 2
+
+
+def test_a_run_goes_from_apply_to_succeeded(operator: Cluster, volumes: Volumes, models: Path, tmp_path: Path) -> None:
+    tasks = {"seen-en", "unseen-ko"}
+    run = submit(operator, volumes.namespace, manifest("minimal", epochs=3, checkpoint_every=5, tasks=tasks))
+    run.wait_until_ended()
+
+    status = run.status()
+    assert status["phase"] == "Succeeded"
+    assert [(attempt["stage"], attempt["number"], attempt["reason"]) for attempt in status["attempts"] if attempt["stage"] != "purge"] == [
+        ("prepare", 1, "Succeeded"),
+        ("train", 1, "Succeeded"),
+        ("evaluate", 1, "Succeeded"),
+    ]
+    volumes.copy("results", tmp_path)
+    folder = tmp_path / status["artifacts"]["folder"]
+    summary = EvaluationSummary.model_validate_json((folder / "evaluation" / "summary.json").read_bytes())
+    assert {task.task for task in summary.tasks} == {result["task"] for result in status["results"]} == tasks
+    assert_changes_the_base(models / BASE, folder / status["artifacts"]["adapter"])
+
+
+def test_a_run_whose_pod_is_killed_continues_from_its_checkpoint(operator: Cluster, volumes: Volumes) -> None:
+    run = submit(operator, volumes.namespace, manifest("killed", epochs=20, checkpoint_every=5, tasks={"unseen-en"}))
+    pattern = "killed-*/checkpoints/step-*/manifest.json"
+    wait_until("the first checkpoint", lambda: bool(volumes.find("results", pattern)), SECONDS, run.evidence)
+    victim = run.pods("train")[1]["metadata"]["name"]
+    # One second instead of its grace period: no time for a checkpoint of its own.
+    operator.kubectl("delete", "pod", victim, "--namespace", volumes.namespace, "--grace-period=1")
+    run.wait_until_ended()
+
+    first, second = run.attempts("train")
+    assert first["reason"] != "Succeeded"
+    assert second["reason"] == "Succeeded"
+    assert second["resumeStep"] >= 5
+
+
+def assert_changes_the_base(base: Path, adapter: Path) -> None:
+    """The adapter loads over the base, by PEFT alone, and the two answer differently."""
+    tokens = torch.arange(10, 30).unsqueeze(0)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    untuned = model(tokens).logits
+    tuned = PeftModel.from_pretrained(model, adapter)(tokens).logits
+    assert torch.isfinite(tuned).all()
+    assert not torch.allclose(tuned, untuned)
