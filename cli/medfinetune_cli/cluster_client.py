@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,10 +146,10 @@ def _context(contexts: list[Object], active: Object, wanted: str | None) -> Obje
 
 
 def _not_configured(file: str | None, error: Exception) -> NotConfigured:
-    """The client's own words only where it wrote them for a person: a parser's would quote the file, which holds credentials."""
-    from kubernetes.config.config_exception import ConfigException
+    """Of the client's words only the name of a missing key: the rest quotes the file, which holds credentials."""
     from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
-    found = str(error).strip() if isinstance(error, ConfigException) else f"a file that cannot be read ({type(error).__name__})"
+    missing = re.search(r"No configuration found|Expected key [\w-]+", str(error))
+    found = missing[0] if missing else f"a file that cannot be understood ({type(error).__name__})"
     remedy = "Name the file by --kubeconfig or the environment variable KUBECONFIG; kubectl config view shows what kubectl uses."
     return NotConfigured(f"kubeconfig {file or KUBE_CONFIG_DEFAULT_LOCATION}", found=found, expected="a kubeconfig with a context", remedy=remedy)

@@ -77,6 +77,11 @@ def api_errors(server: str) -> Iterator[None]:
         yield
     except ApiException as error:
         raise _refusal(error, server) from None
+    except AttributeError as error:
+        # The client stumbles over its own error where there was no answer to decode: a failed TLS handshake.
+        if not isinstance(error.__context__, ApiException):
+            raise
+        raise _refusal(error.__context__, server) from None
     except HTTPError as error:
         raise unreachable(server, _cause(error)) from None
 
@@ -93,9 +98,9 @@ def _cause(error: Exception) -> str:
 
     if isinstance(error, NameResolutionError):
         return "a name that cannot be resolved"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return "a refused connection" if isinstance(error, NewConnectionError) else f"a broken connection ({type(error).__name__})"
+    if isinstance(error, NewConnectionError):  # urllib3 counts it among the timeouts
+        return "a refused connection"
+    return "no answer in time" if isinstance(error, TimeoutError) else f"a broken connection ({type(error).__name__})"
 
 
 def _refusal(error: ApiException, server: str) -> Refusal:
@@ -103,7 +108,7 @@ def _refusal(error: ApiException, server: str) -> Refusal:
     where, message = f"the API server {server}", str(body.get("message") or error.reason)
     match code:
         case 0:
-            return unreachable(server, f"no secure connection ({_first_line(message)})")
+            return unreachable(server, f"no secure connection ({message.splitlines()[-1][:300]})")
         case 401:
             return _unauthenticated(where, "credentials that it does not accept")
         case 403:
@@ -117,7 +122,11 @@ def _refusal(error: ApiException, server: str) -> Refusal:
             return _invalid(where, message, body)
         case 429 | 500 | 502 | 503 | 504:
             return Unreachable(where, found=f"{code} {_first_line(message)}", expected="an answer", remedy="Try again in a minute; it is busy, or not ready.")
-    return Unexpected(where, found=f"{code} {_first_line(message)}", expected="an answer that this version knows", remedy="Ask who runs the cluster.")
+    return _unexpected(where, message)
+
+
+def _unexpected(where: str, message: str) -> Unexpected:
+    return Unexpected(where, found=_first_line(message), expected="that the request is carried out", remedy="Ask who runs the cluster what that means.")
 
 
 def _parts(error: ApiException) -> tuple[int, Mapping[str, Any]]:
@@ -182,7 +191,7 @@ def _invalid(where: str, message: str, body: Mapping[str, Any]) -> Refusal:
     causes = causes or [(field, "unknown field") for field in _UNKNOWN_FIELD.findall(message)]
     # `<nil>` only says that rules were not checked because something else is wrong.
     named = tuple(_cause_of(field, said) for field, said in dict.fromkeys(causes) if field != "<nil>")
-    return ManifestErrors(named) if named else _cause_of(where, _first_line(message))
+    return ManifestErrors(named) if named else _unexpected(where, message)
 
 
 def _cause_of(field: str, said: str) -> InvalidManifest:

@@ -43,7 +43,8 @@ def logs(
             raise UsageRefusal(
                 "--attempt", found="no stage", expected="the stage whose attempt it is", remedy="Give --stage prepare, train, evaluate or purge."
             )
-        from medfinetune_cli.log_reader import LogReader, Wanted
+        from medfinetune_cli.log_pods import Wanted
+        from medfinetune_cli.log_reader import LogReader
 
         cluster = connect(Place(kubeconfig, kube_context, namespace))
         reader = LogReader(cluster, run, Wanted(stage, attempt, rank), tail)
