@@ -17,7 +17,7 @@ from medfinetune_trainer.artifacts import checkpoint
 from medfinetune_trainer.artifacts.checkpoint import MANIFEST, Position
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import History
-from medfinetune_trainer.stages.train_outcome import STOP
+from medfinetune_trainer.stages.outcome import STOP
 from support.train import losses, small_run, train_gang, train_here
 from torch import nn
 
@@ -25,9 +25,10 @@ POSITION = Position(plan_sha256="a" * 64, step=1, seed=0, learning_rate=0.1, los
 
 
 def sealed(checkpoints: Path, step: int, **changes: object) -> Path:
-    folder = checkpoint.begin(checkpoints / f"step-{step}")
-    (folder / "shard").write_bytes(bytes([step]))
-    checkpoint.complete(folder, replace(POSITION, step=step, **changes))  # type: ignore[arg-type]  # names of the dataclass
+    folder = checkpoints / f"step-{step}"
+    unfinished = checkpoint.begin(folder)
+    (unfinished / "shard").write_bytes(bytes([step]))
+    checkpoint.complete(unfinished, folder, replace(POSITION, step=step, **changes))  # type: ignore[arg-type]  # names of the dataclass
     return folder
 
 
@@ -59,9 +60,13 @@ def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
     assert checkpoint.is_complete(folder)
 
 
-def test_beginning_again_takes_the_manifest_away_first(tmp_path: Path) -> None:
+def test_an_earlier_checkpoint_stands_until_another_takes_its_name_and_what_was_killed_goes(tmp_path: Path) -> None:
     folder = sealed(tmp_path, 1)
-    assert list(checkpoint.begin(folder).iterdir()) == []
+    killed = checkpoint.begin(folder)
+    unfinished = checkpoint.begin(folder)
+    assert list(unfinished.iterdir()) == []
+    assert not killed.exists()
+    assert checkpoint.is_complete(folder)
 
 
 def test_a_full_volume_is_named_and_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
@@ -101,7 +106,7 @@ def test_saved_by_two_ranks_and_continued_by_one_or_three(tmp_path: Path) -> Non
     for world_size in (1, 3):
         other = _back_to(plan, 3, tmp_path / f"continued-{world_size}")
         numbers = train_here(other, tmp_path / "agent-1") if world_size == 1 else train_gang(other, world_size, tmp_path / "agent-3")
-        assert numbers["resumed_from_step"] == 3
+        assert numbers["resume_step"] == 3
         assert losses(other) == pytest.approx(losses(plan), abs=1e-5)
 
 
@@ -113,7 +118,7 @@ def test_a_stopped_run_continues_to_the_same_adapter_bit_for_bit(tmp_path: Path)
     _train_until(stopped, agent, step=4)
     assert checkpoint.newest(stopped.folder.checkpoints, stopped.sha256) is not None
     (agent / STOP).unlink()
-    assert train_here(stopped, agent)["resumed_from_step"] == 4
+    assert train_here(stopped, agent)["resume_step"] == 4
     assert _adapter(stopped) == _adapter(whole)
     assert losses(stopped) == losses(whole)
 

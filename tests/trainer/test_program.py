@@ -10,9 +10,9 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from medfinetune_api.exits import Exit
+from medfinetune_api.exits import EXITS, Exit
 from medfinetune_api.plan import RunPlan
-from medfinetune_trainer.stages.program import LOCK
+from medfinetune_trainer.stages.holding import LOCK
 from support.manifests import minimal_manifest, plan_for
 from support.stages import command, plan_file, run_stage
 
@@ -30,7 +30,7 @@ def stage(body: str) -> str:
 
 SUCCEEDS = """
 from medfinetune_api.choices import Stage
-from medfinetune_api.exits import Exit
+from medfinetune_api.exits import EXITS, Exit
 from medfinetune_api.results import StageResult
 return StageResult.of(Stage.PREPARE, Exit.SUCCEEDED, "done")
 """
@@ -57,11 +57,14 @@ def test_a_malformed_plan_is_refused_by_field(tmp_path: Path, text: str | None, 
     assert ended.stderr == ""
 
 
-def test_the_termination_log_holds_the_result_too(tmp_path: Path) -> None:
+def test_the_termination_log_holds_the_result_but_of_a_refusal_only_its_meaning(plan: RunPlan, tmp_path: Path) -> None:
     log = tmp_path / "termination.log"
-    done = subprocess.run([*command("prepare", tmp_path / "none"), "--termination-log", str(log)], capture_output=True, text=True, check=False)
-    assert done.returncode == Exit.INVALID_MANIFEST
-    assert log.read_text() == done.stdout
+    for path, code in ((tmp_path / "none", Exit.INVALID_MANIFEST), (plan_file(plan), Exit.SUCCEEDED)):
+        done = subprocess.run([*command("purge", path), "--termination-log", str(log)], capture_output=True, text=True, check=False)
+        said, logged = json.loads(done.stdout), json.loads(log.read_text())
+        assert done.returncode == code
+        assert logged == said | ({"message": EXITS[code].meaning} if code else {})
+        assert str(tmp_path) not in log.read_text()
 
 
 def test_wrong_arguments_are_usage(tmp_path: Path) -> None:
@@ -85,7 +88,11 @@ def test_whatever_a_stage_prints_goes_to_stderr_and_the_result_is_last(plan: Run
             Exit.INVALID_DATA,
             "a.csv:3: found x",
         ),
-        ("raise MemoryError", Exit.OUT_OF_MEMORY, "memory"),
+        ("raise MemoryError", Exit.HOST_OUT_OF_MEMORY, "memory"),
+        ("import numpy\nnumpy.ones(1 << 60)", Exit.HOST_OUT_OF_MEMORY, "spec.resources.prepare"),
+        ("import torch\ntorch.ones(1 << 60)", Exit.HOST_OUT_OF_MEMORY, "the host's memory used up"),
+        ("import mmap\nmmap.mmap(-1, 1 << 62)", Exit.HOST_OUT_OF_MEMORY, "the host's memory used up"),
+        ("import torch\nraise ValueError from torch.OutOfMemoryError", Exit.OUT_OF_MEMORY, "accelerator"),
         (f"raise OSError({errno.ENOSPC}, 'full')", Exit.STORAGE_FAILED, "No space left"),
         ("raise SystemExit(3)", Exit.INTERNAL_ERROR, "SystemExit in stage prepare"),
     ],

@@ -12,9 +12,11 @@ import torch
 from medfinetune_trainer.artifacts.history import History, read
 from medfinetune_trainer.stages.train_record import Record
 from medfinetune_trainer.telemetry.memory import SAMPLE_SECONDS, Memory, MemorySampler
-from medfinetune_trainer.telemetry.server import PORT, serving
+from medfinetune_trainer.telemetry.questions import QuestionCount
+from medfinetune_trainer.telemetry.server import PORT, serving, serving_if_asked
 from medfinetune_trainer.telemetry.snapshot import STEP_SECONDS, Snapshot
 from prometheus_client.parser import text_string_to_metric_families
+from support.train import free_ports
 
 
 def snapshot(rank: int, **figures: object) -> Snapshot:
@@ -45,11 +47,11 @@ def test_nothing_is_served_before_it_was_measured(tmp_path: Path) -> None:
 
 
 def test_gang_figures_come_from_rank_0_and_memory_from_every_rank(tmp_path: Path) -> None:
-    first = snapshot(0, step=4, tokens=1000, loss=0.5, memory={"rss": 7, "rss_peak": 9, "vram_peak": 50})
+    first = snapshot(0, step=4, resume_step=2, as_of="now", tokens=1000, loss=0.5, memory={"rss": 7, "rss_peak": 9, "vram_peak": 50})
     for seconds in (0.07, 3.0, 1000.0):
         first.observe(seconds)
     first.write(tmp_path)
-    snapshot(1, step=4, tokens=1000, loss=0.5, memory={"rss": 8, "rss_peak": 8, "vram_peak": 60}).write(tmp_path)
+    snapshot(1, step=3, as_of="then", memory={"rss": 8, "rss_peak": 8, "vram_peak": 60}).write(tmp_path)
     with serving(tmp_path, "train") as port:
         found, status = scraped(port), status_of(port)
     assert found["medfinetune_loss", ""] == 0.5
@@ -59,6 +61,8 @@ def test_gang_figures_come_from_rank_0_and_memory_from_every_rank(tmp_path: Path
     assert found["medfinetune_step_seconds_count", "rank=0"] == 3
     assert found["medfinetune_step_seconds_bucket", "le=5.0,rank=0"] == 2
     assert (status["step"], status["stepsPlanned"], status["peakVramBytes"], status["peakRssBytes"]) == (4, 10, 60, 9)
+    assert (status["resumeStep"], status["asOf"]) == (2, "now")
+    assert status["ranks"] == [{"rank": 0, "step": 4, "asOf": "now"}, {"rank": 1, "step": 3, "asOf": "then"}]
 
 
 def test_a_node_without_rank_0_serves_no_gang_figure(tmp_path: Path) -> None:
@@ -66,6 +70,21 @@ def test_a_node_without_rank_0_serves_no_gang_figure(tmp_path: Path) -> None:
     with serving(tmp_path, "train") as port:
         assert {name for name, _ in scraped(port)} <= {f"medfinetune_step_seconds_{part}" for part in ("bucket", "count", "sum")}
         assert status_of(port)["loss"] == 0.5
+
+
+def test_a_stage_of_one_process_serves_where_a_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    [port] = free_ports(1)
+    monkeypatch.setenv(PORT, str(port))
+    with serving_if_asked("evaluate") as folder:
+        assert status_of(port) == {"stage": "evaluate"}
+        count = QuestionCount(folder, planned=5)
+        for questions in (2, 2):
+            count.add(questions)
+        assert status_of(port) == {"stage": "evaluate", "questions": 4, "questionsPlanned": 5}
+        assert scraped(port) == {}
+    monkeypatch.setenv(PORT, "0")
+    with serving_if_asked("prepare"), pytest.raises(OSError):
+        status_of(port)
 
 
 def test_a_taken_port_does_not_stop_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +127,7 @@ def test_metrics_jsonl_has_the_memory_of_every_rank_of_the_node(tmp_path: Path) 
     snapshot(1, memory={"rss": 8, "rss_peak": 9}).write(tmp_path)
     snapshot(2).write(tmp_path)
     history = History(tmp_path / "metrics.jsonl", 0)
-    record = Record(snapshot(0), tmp_path, Memory(torch.device("cpu")), history, progress=None, resumed_step=0)
+    record = Record(snapshot(0), tmp_path, Memory(torch.device("cpu")), history, progress=None)
     record.sampled({"rss": 5, "rss_peak": 6})
     history.close()
     kept = [(line["rank"], line["rss"], line["rss_peak"]) for line in read(tmp_path / "metrics.jsonl") if line["kind"] == "memory"]

@@ -12,7 +12,8 @@ from typing import Any
 import psutil
 import pytest
 import torch
-from medfinetune_api.errors import InvalidModel, OutputConflict
+from medfinetune_api.choices import Stage
+from medfinetune_api.errors import InvalidManifest, InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.artifacts.checkpoint import is_complete, newest
@@ -20,9 +21,9 @@ from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import read
 from medfinetune_trainer.data.epochs import epoch_name
 from medfinetune_trainer.data.packed import PackedRows
+from medfinetune_trainer.stages.outcome import Outcome, outcome_of, root_cause
 from medfinetune_trainer.stages.prepared import require_base, require_data, require_prepared
 from medfinetune_trainer.stages.train import run
-from medfinetune_trainer.stages.train_outcome import Outcome, outcome_of, root_cause
 from prometheus_client.parser import text_string_to_metric_families
 from safetensors.torch import load_file, save_file
 from support.models import tiny
@@ -66,6 +67,8 @@ def test_stopped_killed_and_continued_it_ends_as_if_undisturbed(tmp_path: Path, 
     assert not any("vram" in name for name in served)
     assert status["stage"] == "train"
     assert 0 < status["step"] < status["stepsPlanned"]
+    assert status["resumeStep"] == 0
+    assert [one["rank"] for one in status["ranks"]] == [1]
 
     gang = agents(plan, 2, logs)
     gang[0].until(lambda: steps_told(plan) > stopped[1].step + 2, "steps after the stop")
@@ -75,7 +78,7 @@ def test_stopped_killed_and_continued_it_ends_as_if_undisturbed(tmp_path: Path, 
 
     results = ended(agents(plan, 2, logs))
     assert [code for code, _ in results] == [Exit.SUCCEEDED] * 2
-    assert results[0][1]["numbers"]["resumed_from_step"] >= stopped[1].step
+    assert results[0][1]["numbers"]["resume_step"] >= stopped[1].step
     train_gang(undisturbed, 2, tmp_path / "agent")
     assert losses(plan) == losses(undisturbed)
     weights = "adapter_model.safetensors"
@@ -170,10 +173,39 @@ def test_gpus_that_are_not_there_are_refused(tmp_path: Path, logs: Path) -> None
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 def test_what_the_volume_does_to_a_rank_is_a_storage_failure(number: int) -> None:
-    outcome = outcome_of(OSError(number, "said by the kernel", "checkpoints/shard"), rank=1)
+    outcome = outcome_of(OSError(number, "said by the kernel", "checkpoints/shard"), 1, Stage.TRAIN)
     assert outcome.exit_code == Exit.STORAGE_FAILED
     assert outcome.message.startswith("checkpoints/shard: ")
-    assert outcome_of(OSError(errno.ENOENT, "none"), rank=1).exit_code == Exit.INTERNAL_ERROR
+    assert outcome_of(OSError(errno.ENOENT, "none"), 1, Stage.TRAIN).exit_code == Exit.INTERNAL_ERROR
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (torch.OutOfMemoryError(), Exit.OUT_OF_MEMORY, "Lower spec.training.microBatch"),
+        (MemoryError(), Exit.HOST_OUT_OF_MEMORY, "spec.resources.train"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Exit.HOST_OUT_OF_MEMORY, "spec.resources.train"),
+    ],
+)
+def test_memory_of_a_rank_is_the_accelerators_or_the_hosts(error: Exception, code: Exit, says: str) -> None:
+    outcome = outcome_of(error, 1, Stage.TRAIN)
+    assert (outcome.exit_code, says in outcome.message) == (code, True)
+
+
+def test_another_micro_batch_takes_the_same_steps(tmp_path: Path, logs: Path) -> None:
+    plain, halved = small_run(tmp_path / "plain", micro_batch=3), small_run(tmp_path / "halved", micro_batch=3)
+    train_gang(plain, 1, tmp_path / "agent")
+    [(code, result)] = ended(agents(halved, 1, logs, MEDFINETUNE_MICRO_BATCH="1"))
+    assert code == Exit.SUCCEEDED, result
+    assert [line["micro_batch"] for run in (plain, halved) for line in read(run.folder.metrics) if line["kind"] == "start"] == [3, 1]
+    assert losses(halved) == pytest.approx(losses(plain), abs=1e-5)
+
+
+@pytest.mark.parametrize("text", ["", "0", "4097", "-1", "1.5", "all"])
+def test_a_micro_batch_that_is_none_is_refused_before_any_worker_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("MEDFINETUNE_MICRO_BATCH", text)
+    with pytest.raises(InvalidManifest, match="MEDFINETUNE_MICRO_BATCH"):
+        run(small_run(tmp_path / "run"))
 
 
 def test_the_root_cause_is_not_the_loss_of_a_peer() -> None:

@@ -1,8 +1,8 @@
 """`checkpoints/step-N`: adapters and optimizer state, in shards that load into any number of ranks, and where training stood.
 
-A checkpoint is complete when its `manifest.json` is there and the hashes in it hold. The manifest is written last, and taken away first, so that one that was
-torn by a full disk or a killed process is never taken for complete; the newest complete one is what a run continues from. Frozen weights are not in it: the
-base is read from its own folder. Nor is a schedule or a random state: both are functions of the step and the seed.
+A checkpoint is written under a name of its attempt's own and takes its name once it is whole; it is complete when its `manifest.json` is there and the hashes
+in it hold, and the newest complete one is what a run continues from. The manifest is written last, and taken away first where one is removed. Frozen weights
+are not in it: the base is read from its own folder. Nor is a schedule or a random state: both are functions of the step and the seed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import save
 from torch.optim import Optimizer
 
-from medfinetune_trainer.artifacts.files import sha256_file, storage_errors, write_text
+from medfinetune_trainer.artifacts import fence
+from medfinetune_trainer.artifacts.files import begin_folder, finish_folder, sha256_file, storage_errors, write_text
 
 MANIFEST, POSITION = "manifest.json", "trainer.json"
 _TRAINED = StateDictOptions(ignore_frozen_params=True)
@@ -64,19 +65,33 @@ def load_state(folder: Path, module: nn.Module, optimizer: Optimizer) -> None:
 
 
 def begin(folder: Path) -> Path:
-    """Make an empty `folder` for a checkpoint, in place of an incomplete one of the same name. Rank 0 calls it. Raises StorageFailed."""
+    """Make an empty folder to write the checkpoint `folder` into. What a killed attempt left unfinished goes. Rank 0 calls it.
+
+    Raises StorageFailed; OutputConflict as `fence.check`.
+    """
     with storage_errors(folder):
-        _remove(folder)
-        folder.mkdir(parents=True)
-    return folder
+        unfinished = begin_folder(folder)
+        for left in folder.parent.glob(".step-*"):
+            if left != unfinished:
+                shutil.rmtree(left, ignore_errors=True)
+    return unfinished
 
 
-def complete(folder: Path, position: Position) -> None:
-    """Make the checkpoint count: position, then the manifest of all files' hashes, last. Rank 0 calls it once every rank has saved. Raises StorageFailed."""
-    write_text(folder / POSITION, json.dumps(asdict(position)))
+def complete(unfinished: Path, folder: Path, position: Position) -> None:
+    """Make the checkpoint count: position, then the manifest of all files' hashes, then its name. Rank 0 calls it once every rank has saved.
+
+    Raises StorageFailed; OutputConflict as `fence.check`.
+    """
+    write_text(unfinished / POSITION, json.dumps(asdict(position)))
     with storage_errors(folder):
-        hashes = {str(file.relative_to(folder)): sha256_file(file) for file in sorted(folder.rglob("*")) if file.is_file()}
-    write_text(folder / MANIFEST, json.dumps({"step": position.step, "sha256": hashes}, indent=1))
+        hashes = {str(file.relative_to(unfinished)): sha256_file(file) for file in sorted(unfinished.rglob("*")) if file.is_file()}
+        write_text(unfinished / MANIFEST, json.dumps({"step": position.step, "sha256": hashes}, indent=1))
+        finish_folder(unfinished, folder)
+
+
+def discard(unfinished: Path) -> None:
+    """Remove a checkpoint that could not be written to its end."""
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def newest(checkpoints: Path, plan_sha256: str) -> tuple[Path, Position] | None:
@@ -100,6 +115,7 @@ def is_complete(folder: Path) -> bool:
 
 def prune(checkpoints: Path, keep: int) -> None:
     """Remove all but the `keep` newest checkpoints, whose newest has just been completed; torn ones older than it too. Raises StorageFailed."""
+    fence.check()
     sealed = [folder for folder in _newest_first(checkpoints) if (folder / MANIFEST).exists()][:keep]
     with storage_errors(checkpoints):
         for folder in _newest_first(checkpoints):

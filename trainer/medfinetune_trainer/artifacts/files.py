@@ -1,4 +1,4 @@
-"""Write whole or not at all: every artifact appears under its name only once it is complete and on disk."""
+"""Write whole or not at all: every artifact appears under its name only once it is complete and on disk, and only while its attempt is the newest."""
 
 from __future__ import annotations
 
@@ -14,17 +14,23 @@ from pathlib import Path
 
 from medfinetune_api.errors import StorageFailed
 
+from medfinetune_trainer.artifacts import fence
+
 _VOLUME_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by `text` (UTF-8) atomically. Raises StorageFailed where the volume is full, read-only or gone."""
+    """Replace `path` by `text` (UTF-8) atomically. Raises StorageFailed where the volume is full, read-only or gone; OutputConflict as `fence.check`."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _sibling(path)
-        temporary.write_text(text, encoding="utf-8")
-        _sync(temporary)
-        temporary.replace(path)
+        temporary = _beside(path)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            _sync(temporary)
+            fence.check()
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
         _sync(path.parent)
 
 
@@ -32,26 +38,49 @@ def write_text(path: Path, text: str) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path` that takes its name when the block ends without an error, and is removed otherwise.
 
-    An earlier folder of that name is replaced, and stands until then. What lies in it may be read by whom the umask lets, though a library wrote it for its
-    owner alone: an adapter is served by others. Raises StorageFailed where the volume is full, read-only or gone.
+    Raises StorageFailed where the volume is full, read-only or gone; OutputConflict as `fence.check`.
     """
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-        temporary.mkdir()
+        temporary = begin_folder(path)
         try:
             yield temporary
-            mode = stat.S_IMODE(temporary.stat().st_mode)  # the umask, without changing it for other threads to ask
-            for file in temporary.rglob("*"):
-                file.chmod(mode if file.is_dir() else mode & 0o666)
-                _sync(file)
-            _sync(temporary)
-            if path.exists():
-                shutil.rmtree(path)
-            temporary.rename(path)
-            _sync(path.parent)
+            finish_folder(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def begin_folder(path: Path) -> Path:
+    """Make an empty folder beside `path`, under a name that shows it as unfinished. Raises OutputConflict as `fence.check`."""
+    fence.check()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    temporary.mkdir()
+    return temporary
+
+
+def finish_folder(temporary: Path, path: Path) -> None:
+    """Give what `begin_folder(path)` made its name. An earlier folder of that name is replaced, and stands until then. Raises OutputConflict.
+
+    What lies in it may be read by whom the umask lets, though a library wrote it for its owner alone: an adapter is served by others.
+    """
+    mode = stat.S_IMODE(temporary.stat().st_mode)  # the umask, without changing it for other threads to ask
+    for file in temporary.rglob("*"):
+        file.chmod(mode if file.is_dir() else mode & 0o666)
+        _sync(file)
+    _sync(temporary)
+    fence.check()
+    if path.exists():
+        shutil.rmtree(path)
+    temporary.rename(path)
+    _sync(path.parent)
+
+
+def rename_folder(path: Path, name: Path) -> None:
+    """Give a finished folder another name on the same volume: it is under either at any moment. Raises StorageFailed; OutputConflict as `fence.check`."""
+    with storage_errors(name):
+        fence.check()
+        path.rename(name)
+        _sync(name.parent)
 
 
 def remove_unfinished(path: Path) -> None:
@@ -86,8 +115,9 @@ def storage_failure(error: OSError, where: str) -> StorageFailed | None:
     return StorageFailed(where, found=os.strerror(error.errno), expected="a writable volume with space left", remedy=remedy)
 
 
-def _sibling(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
+def _beside(path: Path) -> Path:
+    """A name of its own in the same folder, `.name.` and eight more: pods have equal process numbers."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
 
 def _sync(path: Path) -> None:

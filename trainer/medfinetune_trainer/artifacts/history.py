@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import storage_errors, write_text
 
 
@@ -27,11 +28,12 @@ class History:
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def write(self, kind: str, **figures: Any) -> None:
-        """Append one line; None figures are left out. Raises StorageFailed."""
+        """Append one line; None figures are left out. Raises StorageFailed; OutputConflict as `fence.check`."""
         line = {"kind": kind, "time": datetime.now(UTC).isoformat(timespec="milliseconds")} | {
             name: value for name, value in figures.items() if value is not None
         }
         with self._lock, storage_errors(self._path):
+            fence.check()
             self._file.write(json.dumps(line) + "\n")
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, redirect_stderr
 from dataclasses import asdict
 from importlib.metadata import version
@@ -43,12 +43,13 @@ class LetterModel(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         model: a causal language model of transformers or PEFT, on its device.
         renderer: of the plan's template.
         batch_size: questions in one forward pass.
+        answered: told after each pass of how many of the questions it answered.
     """
 
-    def __init__(self, model: Any, renderer: Renderer, batch_size: int) -> None:
+    def __init__(self, model: Any, renderer: Renderer, batch_size: int, answered: Callable[[int], None] = lambda _: None) -> None:
         # In bf16 letters whose logits are close would tie after the softmax, and a tie goes to A.
         super().__init__(pretrained=model, tokenizer=renderer.tokenizer, backend="causal", batch_size=batch_size, softmax_dtype="float32")
-        self.renderer = renderer
+        self.renderer, self._answered = renderer, answered
         self._longest_choice = 1
         self.cut: set[str] = set()
         """Records (`file:line`) longer than the model's window, which the harness cuts on the left."""
@@ -76,6 +77,7 @@ class LetterModel(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         padding = int((inps != 0).int().flip(1).argmax(1).max())
         with torch.no_grad():
             logits: torch.Tensor = self.model(inps, logits_to_keep=padding + self._longest_choice).logits
+        self._answered(len(inps))
         return logits
 
     def encode_choices(self, asked: Sequence[tuple[Mapping[str, Any], str]]) -> list[tuple[list[int], list[int]]]:

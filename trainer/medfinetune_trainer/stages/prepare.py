@@ -37,8 +37,10 @@ from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.fingerprint import require_weights, weights_sha256
 from medfinetune_trainer.model.folder import model_folder, refuse_misfit
 from medfinetune_trainer.model.footprint import fits_one_gpu
+from medfinetune_trainer.stages.prepared import is_delivered
 from medfinetune_trainer.stages.tables import show
 from medfinetune_trainer.telemetry.log import say
+from medfinetune_trainer.telemetry.server import serving_if_asked
 
 
 def run(plan: RunPlan) -> StageResult:
@@ -51,7 +53,8 @@ def run(plan: RunPlan) -> StageResult:
     """
     prepared = _complete(plan)
     if prepared is None:
-        prepared = _prepare(plan)
+        with serving_if_asked(Stage.PREPARE):
+            prepared = _prepare(plan)
         write_text(plan.folder.prepared, prepared.to_json() + "\n")
         show(prepared)
     else:
@@ -62,7 +65,8 @@ def run(plan: RunPlan) -> StageResult:
 def _complete(plan: RunPlan) -> Prepared | None:
     """What an earlier start of this plan prepared; None where it did not end."""
     prepared = Prepared.read(plan.folder.prepared)
-    return prepared if prepared and prepared.plan_sha256 == plan.sha256 and plan.folder.data_manifest.exists() else None
+    mine = prepared is not None and prepared.plan_sha256 == plan.sha256
+    return prepared if mine and (plan.folder.data_manifest.exists() or is_delivered(plan)) else None
 
 
 def _prepare(plan: RunPlan) -> Prepared:

@@ -1,16 +1,39 @@
-"""What train and evaluate ask of prepare: that it is complete, for this plan, and that neither its data nor the base has changed since."""
+"""What train and evaluate ask of prepare: that it is complete, for this plan, that neither its data nor the base has changed since, and what it chose."""
 
 from __future__ import annotations
 
 import json
+import os
 
-from medfinetune_api.errors import OutputConflict
+from medfinetune_api.errors import InvalidManifest, OutputConflict
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import Prepared
+from medfinetune_api.results import EvaluationSummary, Prepared
 
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.model.fingerprint import require_weights_as_prepared
 from medfinetune_trainer.model.folder import model_folder
+
+MICRO_BATCH = "MEDFINETUNE_MICRO_BATCH"
+LARGEST_MICRO_BATCH = 4096
+
+
+def is_delivered(plan: RunPlan) -> bool:
+    """Whether the whole run is complete: then nothing is to be done again, though the purge has removed what it was made from."""
+    return plan.folder.adapter.exists() and EvaluationSummary.read(plan.folder.summary) is not None
+
+
+def micro_batch(prepared: Prepared) -> int:
+    """Rows in one forward pass of one rank: MEDFINETUNE_MICRO_BATCH, by which an executor tries again after the accelerator's memory ran out, else prepare's.
+
+    A step's rows are the same either way, and so is its gradient, but for dropout, which is drawn by micro-batch. Raises InvalidManifest.
+    """
+    text = os.environ.get(MICRO_BATCH)
+    if text is None:
+        return prepared.chosen.micro_batch
+    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_MICRO_BATCH:
+        remedy = "Let the executor set it, or unset it."
+        raise InvalidManifest(MICRO_BATCH, found=text[:20], expected=f"a whole number from 1 to {LARGEST_MICRO_BATCH}", remedy=remedy)
+    return int(text)
 
 
 def require_prepared(plan: RunPlan) -> Prepared:

@@ -4,18 +4,17 @@ A stage is a module of this package with `run(plan: RunPlan) -> StageResult`, im
 It looks at what is complete on the volume, does what is missing, and raises a Refusal for anything its owner can mend. Whatever else it raises ends
 as INTERNAL_ERROR with the stack on stderr, without the exceptions' messages: they may quote records.
 
-Standard output carries the result and nothing else: while a stage runs, its file descriptor leads to stderr, for libraries and child processes too.
+Standard output carries the result and nothing else: while a stage runs, its file descriptor leads to stderr, for libraries and child processes too. The
+termination log gets the result without its sentence where the stage failed: whoever may list pods reads it, and a refusal names files and fields.
 
-In a gang of several nodes every node runs this program; the node of rank 0 (PET_NODE_RANK) holds the folder's lock, and its result speaks for the run.
+In a gang of several nodes every node runs this program; the result of the node of rank 0 (PET_NODE_RANK) speaks for the run.
 """
 
 from __future__ import annotations
 
 import argparse
-import fcntl
 import importlib
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -25,17 +24,17 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from medfinetune_api.choices import Stage
-from medfinetune_api.errors import Interrupted, InvalidManifest, OutOfMemory, OutputConflict, Refusal
-from medfinetune_api.exits import Exit
+from medfinetune_api.errors import Interrupted, Refusal
+from medfinetune_api.exits import EXITS, Exit, exit_of
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import StageResult
-from pydantic import ValidationError
 
+from medfinetune_trainer.artifacts.fence import cause_of
 from medfinetune_trainer.artifacts.files import storage_errors
+from medfinetune_trainer.stages.holding import held, load_plan
+from medfinetune_trainer.stages.memory_errors import memory_refusal
+from medfinetune_trainer.stages.surroundings import surroundings
 from medfinetune_trainer.telemetry.log import hush_libraries, stack, type_name
-
-LOCK = ".lock"
-"""Name of the lock file in a run folder; it stays, the lock ends with the process that holds it."""
 
 
 class Stopped(BaseException):
@@ -56,20 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return result.exit_code
 
 
-def load_plan(path: Path) -> RunPlan:
-    """The RunPlan in `path`. Raises InvalidManifest naming the file and its first wrong field."""
-    remedy = "Let `medfinetune run` or the operator write the plan; it is not edited by hand."
-    try:
-        return RunPlan.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InvalidManifest(str(path), found=os.strerror(error.errno or 0), expected="a readable RunPlan in JSON", remedy=remedy) from error
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        where = f"{path}:{field}" if field else str(path)
-        raise InvalidManifest(where, found=f"{first['msg']} ({error.error_count()} in all)", expected="a RunPlan of version v1alpha1", remedy=remedy) from error
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="medfinetune_trainer", description="Run one stage of a run. It does what is missing on the output volume and ends 0.")
     parser.add_argument("stage", choices=[stage.value for stage in Stage], help="which stage")
@@ -83,7 +68,7 @@ def _result(stage: Stage, path: Path) -> StageResult:
     try:
         with _stopping(), _refusals(stage):
             plan = load_plan(path)
-            with storage_errors(plan.folder.root), _held(plan), _offline(plan, stage):
+            with storage_errors(plan.folder.root), held(plan, stage), _superseded(), surroundings(plan, stage):
                 return _run(stage, plan)
     except Refusal as refusal:
         return StageResult.of(stage, refusal.exit, str(refusal))
@@ -100,9 +85,23 @@ def _refusals(stage: Stage) -> Iterator[None]:
     except Stopped as stopped:
         remedy = "Start it again; it continues."
         raise Interrupted(stage.value, found="a request to stop", expected="the stage to end by itself", remedy=remedy) from stopped
-    except MemoryError as error:
-        remedy = "Give the pod or machine more memory, or the run less data or a smaller model."
-        raise OutOfMemory(stage.value, found="the host's memory used up", expected="room for this stage", remedy=remedy) from error
+    except Exception as error:
+        refusal = memory_refusal(error, stage, stage.value)
+        if refusal is None:
+            raise
+        raise refusal from error
+
+
+@contextmanager
+def _superseded() -> Iterator[None]:
+    """Name a newer attempt where it is the cause of whatever failed."""
+    try:
+        yield
+    except Exception as error:
+        cause = cause_of(error)
+        if cause is error:
+            raise
+        raise cause from error
 
 
 def _run(stage: Stage, plan: RunPlan) -> StageResult:
@@ -113,13 +112,14 @@ def _run(stage: Stage, plan: RunPlan) -> StageResult:
 
 def _publish(result: StageResult, stdout: int, log: Path | None) -> None:
     """One line on the real stdout and in the termination log, which is written in place: it is a mount."""
-    line = result.to_json() + "\n"
     sys.stderr.flush()
     with suppress(BrokenPipeError):
-        os.write(stdout, line.encode())
+        os.write(stdout, (result.to_json() + "\n").encode())
     if log is not None:
+        meaning = EXITS[exit_of(result.exit_code)].meaning
+        public = result.model_copy(update={"message": meaning}) if result.exit_code else result
         try:
-            log.write_text(line, encoding="utf-8")
+            log.write_text(public.to_json() + "\n", encoding="utf-8")
         except OSError as error:
             sys.stderr.write(f"{log}: {os.strerror(error.errno or 0)}\n")
 
@@ -154,50 +154,3 @@ def _stopping() -> Iterator[None]:
 def _handle(handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, handler)
-
-
-@contextmanager
-def _held(plan: RunPlan) -> Iterator[None]:
-    """The run folder, held by this plan and, on the main node, by this process alone. Raises OutputConflict."""
-    root = plan.folder.root
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / LOCK).open("w") as lock:
-        if _node_rank() == 0:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                remedy = "Wait until it has ended, or stop it."
-                raise OutputConflict(str(root), found="another live run that holds this folder", expected="one run a folder", remedy=remedy) from error
-        _check_owner(plan)
-        yield
-
-
-def _check_owner(plan: RunPlan) -> None:
-    file = plan.folder.plan
-    if not file.exists():
-        return
-    try:
-        owner = load_plan(file).sha256[:12]
-    except InvalidManifest as error:
-        remedy = "The file is damaged: restore it, or remove this run's folder to start afresh."
-        raise OutputConflict(str(file), found="a plan that cannot be read", expected=f"plan {plan.sha256[:12]}", remedy=remedy) from error
-    if owner != plan.sha256[:12]:
-        remedy = "Give this run another name or output folder; another experiment is another run."
-        raise OutputConflict(str(file), found=f"plan {owner}", expected=f"plan {plan.sha256[:12]}", remedy=remedy)
-
-
-@contextmanager
-def _offline(plan: RunPlan, stage: Stage) -> Iterator[None]:
-    """No hub, no telemetry, and caches in the run's own folder: they hold record text, and go when the stage ends or starts again."""
-    cache = plan.folder.root / f".cache-{stage.value}-{_node_rank()}"
-    shutil.rmtree(cache, ignore_errors=True)
-    os.environ |= dict.fromkeys(("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"), "1")
-    os.environ |= {"HF_HOME": str(cache), "HF_DATASETS_CACHE": str(cache / "datasets"), "HF_HUB_CACHE": str(cache / "hub"), "TOKENIZERS_PARALLELISM": "false"}
-    try:
-        yield
-    finally:
-        shutil.rmtree(cache, ignore_errors=True)
-
-
-def _node_rank() -> int:
-    return int(os.environ.get("PET_NODE_RANK", "0"))

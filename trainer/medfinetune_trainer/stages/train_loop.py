@@ -39,7 +39,8 @@ from medfinetune_trainer.optim.schedule import learning_rate
 from medfinetune_trainer.optim.step import Stepper
 from medfinetune_trainer.optim.validation import validate
 from medfinetune_trainer.optim.window import Window, windows
-from medfinetune_trainer.stages.train_outcome import STOP
+from medfinetune_trainer.stages.outcome import STOP
+from medfinetune_trainer.stages.prepared import micro_batch
 from medfinetune_trainer.stages.train_record import Record, recording
 from medfinetune_trainer.telemetry.log import say
 
@@ -102,18 +103,21 @@ class _Loop:
             raise Interrupted("train", found=f"a request to stop after step {step}", expected="the last step", remedy="Start it again; it continues.")
 
     def _checkpoint(self, step: int) -> None:
-        ranks, checkpoints = self.stepper.ranks, self.plan.folder.checkpoints
-        folder = ranks.from_zero(lambda: checkpoint.begin(checkpoints / f"step-{step}"))
-        checkpoint.save_state(folder, self.stepper.parts.module, self.stepper.optimizer)
-        ranks.from_zero(lambda: self._complete(folder, step))
+        ranks, target = self.stepper.ranks, self.plan.folder.checkpoints / f"step-{step}"
+        unfinished = ranks.from_zero(lambda: checkpoint.begin(target))
+        try:
+            checkpoint.save_state(unfinished, self.stepper.parts.module, self.stepper.optimizer)
+            ranks.from_zero(lambda: self._complete(unfinished, target, step))
+        finally:
+            checkpoint.discard(unfinished)
         self.saved = step
         self.record.event("checkpoint", step=step)
 
-    def _complete(self, folder: Path, step: int) -> None:
+    def _complete(self, unfinished: Path, target: Path, step: int) -> None:
         scale = self.stepper.scale
         position = checkpoint.Position(self.plan.sha256, step, self.plan.training.seed, self.rate, scale.scale, scale.clean_steps)
-        checkpoint.complete(folder, position)
-        checkpoint.prune(folder.parent, self.plan.checkpoint.keep)
+        checkpoint.complete(unfinished, target, position)
+        checkpoint.prune(target.parent, self.plan.checkpoint.keep)
 
 
 @dataclass
@@ -150,7 +154,7 @@ def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device
     parts = Parts(module, device, partial(packed_loss, groups=groups), gradient_sync, clip_grad_norm)
     optimizer = adamw(parts.trained(), training.optimizer, training.learning_rate)
     scale = LossScale.fresh(dynamic=dtype is torch.float16)
-    return parts, Stepper(parts, optimizer, scale, ranks, prepared.chosen.micro_batch, training.optimizer.max_grad_norm, training.seed)
+    return parts, Stepper(parts, optimizer, scale, ranks, micro_batch(prepared), training.optimizer.max_grad_norm, training.seed)
 
 
 def _resume(plan: RunPlan, stepper: Stepper) -> int:

@@ -18,6 +18,7 @@ from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.step import StepFigures
 from medfinetune_trainer.optim.validation import Quality
 from medfinetune_trainer.optim.window import Window
+from medfinetune_trainer.stages.prepared import micro_batch
 from medfinetune_trainer.telemetry.log import now
 from medfinetune_trainer.telemetry.memory import Memory, MemorySampler
 from medfinetune_trainer.telemetry.progress import Steps
@@ -34,7 +35,6 @@ class Record:
     memory: Memory
     history: History | None
     progress: Steps | None
-    resumed_step: int
     started: float = field(default_factory=time.monotonic)
     lock: Lock = field(default_factory=Lock)
 
@@ -90,7 +90,7 @@ class Record:
         snapshot = self.snapshot
         numbers = {
             "steps": float(snapshot.step),
-            "resumed_from_step": float(self.resumed_step),
+            "resume_step": float(self.snapshot.resume_step),
             "seconds": time.monotonic() - self.started,
             "tokens": float(snapshot.tokens),
             "peak_rss_bytes": float(max(peak["rss_peak"] for peak in peaks)),
@@ -116,19 +116,19 @@ class Record:
             )
 
     def _seconds_left(self, step: int) -> float:
-        per_step = (time.monotonic() - self.started) / (step - self.resumed_step)
+        per_step = (time.monotonic() - self.started) / (step - self.snapshot.resume_step)
         return per_step * (self.snapshot.steps_planned - step)
 
 
 @contextmanager
 def recording(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path, step: int) -> Iterator[Record]:
     """Record this rank's attempt from `step` on, sampling its memory in a thread meanwhile. Raises StorageFailed."""
-    snapshot = Snapshot(ranks.rank, ranks.world_size, prepared.total_steps, prepared.packing.efficiency, step=step)
+    snapshot = Snapshot(ranks.rank, ranks.world_size, prepared.total_steps, prepared.packing.efficiency, resume_step=step, step=step)
     main = ranks.rank == 0
     history = History(plan.folder.metrics, step) if main else None
-    record = Record(snapshot, folder, Memory(device), history, Steps(prepared.total_steps, step) if main else None, step)
+    record = Record(snapshot, folder, Memory(device), history, Steps(prepared.total_steps, step) if main else None)
     if history:
-        history.write("start", step=step, world_size=ranks.world_size, device=device.type)
+        history.write("start", step=step, world_size=ranks.world_size, micro_batch=micro_batch(prepared), device=device.type)
     try:
         with MemorySampler(record.memory, record.sampled):
             if record.progress is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import psutil
 import torch
+from medfinetune_api.errors import Refusal
 
 SAMPLE_SECONDS = 15.0
 """Rest between two memory samples. The promise is a sample at least every 30 s (Yoo et al. 2026, training phase: VRAM logged every 30 s); the half leaves room
@@ -61,7 +62,8 @@ class MemorySampler:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            self._record(self._memory.sample())
-            if self._stop.wait(self.seconds):
-                return
+        with contextlib.suppress(Refusal):  # whatever keeps a sample from being recorded meets the training thread at its next step
+            while True:
+                self._record(self._memory.sample())
+                if self._stop.wait(self.seconds):
+                    return

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from socketserver import ThreadingMixIn
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -20,6 +21,7 @@ from prometheus_client import CollectorRegistry, make_wsgi_app
 
 from medfinetune_trainer.telemetry.log import say
 from medfinetune_trainer.telemetry.metrics import GangCollector
+from medfinetune_trainer.telemetry.questions import read_questions
 from medfinetune_trainer.telemetry.snapshot import read_snapshots
 
 PORT, HOST = "MEDFINETUNE_METRICS_PORT", "MEDFINETUNE_METRICS_HOST"
@@ -28,17 +30,21 @@ Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 def status(folder: Path, stage: str) -> dict[str, Any]:
-    """How far this node's gang is: `stage`, and once a rank has begun `step`, `stepsPlanned`, `progress`, `loss`, `tokensPerSecond`, `secondsLeft`,
-    `peakVramBytes` (greatest of this node's ranks; absent without a GPU), `peakRssBytes`, `asOf`. What has not been measured is absent.
+    """How far this node is: its `stage`, and what has been measured.
+
+    While questions are asked: `questions` and `questionsPlanned`. Once a rank trains: `step`, `stepsPlanned`, `resumeStep` (steps done when this attempt
+    began), `progress`, `loss`, `tokensPerSecond`, `secondsLeft`, `peakVramBytes` (greatest of this node's ranks; absent without a GPU), `peakRssBytes`,
+    `asOf`, and `ranks`, each of this node with its `rank`, `step` and `asOf`.
     """
     snapshots = read_snapshots(folder)
     if not snapshots:
-        return {"stage": stage}
+        return {"stage": stage, **read_questions(folder)}
     first = snapshots[0]
     figures = {
         "stage": stage,
         "step": first.step,
         "stepsPlanned": first.steps_planned,
+        "resumeStep": first.resume_step,
         "progress": first.progress,
         "loss": first.loss,
         "tokensPerSecond": first.tokens_per_second,
@@ -46,8 +52,16 @@ def status(folder: Path, stage: str) -> dict[str, Any]:
         "peakVramBytes": max((s.memory["vram_peak"] for s in snapshots if "vram_peak" in s.memory), default=None),
         "peakRssBytes": max((s.memory["rss_peak"] for s in snapshots if "rss_peak" in s.memory), default=None),
         "asOf": first.as_of,
+        "ranks": [{"rank": one.rank, "step": one.step, "asOf": one.as_of} for one in snapshots],
     }
     return {name: value for name, value in figures.items() if value is not None}
+
+
+@contextmanager
+def serving_if_asked(stage: str) -> Iterator[Path]:
+    """A folder for the figures of a stage of one process, served while the block runs where MEDFINETUNE_METRICS_PORT names a port."""
+    with TemporaryDirectory(prefix="medfinetune-") as name, nullcontext() if os.environ.get(PORT, "0") == "0" else serving(Path(name), stage):
+        yield Path(name)
 
 
 @contextmanager

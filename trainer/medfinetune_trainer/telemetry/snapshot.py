@@ -24,6 +24,8 @@ class Snapshot:
     steps_planned: int
     packing_efficiency: float
     as_of: str = ""
+    resume_step: int = 0
+    """Optimizer steps that were done when this attempt began."""
     step: int = 0
     """Last completed optimizer step."""
     tokens: int = 0

@@ -1,4 +1,4 @@
-"""One rank: join the gang, train, and leave the agent an outcome.
+"""One rank: join the gang, do the stage's work, and leave the agent an outcome.
 
 Started by the agent, with torchelastic's environment. It dies with its agent, and it never hangs in a library's exit handlers after a failure: what there is
 to say has been written by then.
@@ -10,47 +10,65 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
+from medfinetune_api.choices import Stage
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
 from transformers.utils.logging import disable_progress_bar
 
+from medfinetune_trainer.artifacts.fence import cause_of, fenced
 from medfinetune_trainer.optim.ranks import Ranks
-from medfinetune_trainer.stages.train_outcome import Outcome, outcome_of
+from medfinetune_trainer.stages.outcome import Outcome, outcome_of
 from medfinetune_trainer.telemetry.log import hush_libraries, say, stack
 
 COLLECTIVE_SECONDS = 1800.0
 """Longest wait for a peer in one collective: rank 0 hashes a checkpoint meanwhile."""
 
 
-def main(folder: Path) -> None:
+WORK = {Stage.TRAIN: ("train_loop", "train"), Stage.EVALUATE: ("ask", "ask")}
+"""Module of this package and its function (plan, prepared, ranks, device, agent's folder) -> numbers, by stage."""
+
+
+def main(stage: Stage, folder: Path) -> None:
     """Run this rank; `folder` is the agent's, with the plan. Leaves the process with the outcome's code where it failed."""
     rank = int(os.environ["RANK"])
     _die_with_agent()
     hush_libraries()
     disable_progress_bar()
-    try:
-        from medfinetune_trainer.stages.train_loop import train  # late: libraries speak while they are imported, and an import that fails has an outcome too
+    plan = RunPlan.model_validate_json((folder / "plan.json").read_bytes())
+    with fenced(plan.folder.root, stage):
+        try:
+            numbers = _work(stage, plan, folder)
+            Outcome(rank, Exit.SUCCEEDED, f"Rank {rank} has done its part of {stage}.", numbers).write(folder)
+        except BaseException as error:
+            _leave(cause_of(error), rank, stage, folder)
 
-        plan = RunPlan.model_validate_json((folder / "plan.json").read_bytes())
-        prepared = Prepared.model_validate_json(plan.folder.prepared.read_bytes())
-        with _gang(plan.parallelism.gpus_per_node > 0) as device:
-            numbers = train(plan, prepared, Ranks.here(), device, folder)
-        Outcome(rank, Exit.SUCCEEDED, f"Trained {prepared.total_steps} steps.", numbers).write(folder)
-    except BaseException as error:
-        outcome = outcome_of(error, rank)
-        if outcome.exit_code == Exit.INTERNAL_ERROR:
-            say("rank failed", rank=rank, stack=stack(error))
-        outcome.write(folder)
-        sys.stderr.flush()
-        os._exit(outcome.exit_code)
+
+def _work(stage: Stage, plan: RunPlan, folder: Path) -> Mapping[str, float]:
+    module, function = WORK[stage]
+    work: Any = getattr(import_module(f"medfinetune_trainer.stages.{module}"), function)  # late: an import that fails has an outcome too
+    prepared = Prepared.model_validate_json(plan.folder.prepared.read_bytes())
+    with _gang(plan.parallelism.gpus_per_node > 0) as device:
+        numbers: Mapping[str, float] = work(plan, prepared, Ranks.here(), device, folder)
+    return numbers
+
+
+def _leave(error: BaseException, rank: int, stage: Stage, folder: Path) -> NoReturn:
+    outcome = outcome_of(error, rank, stage)
+    if outcome.exit_code == Exit.INTERNAL_ERROR:
+        say("rank failed", rank=rank, stack=stack(error))
+    outcome.write(folder)
+    sys.stderr.flush()
+    os._exit(outcome.exit_code)
 
 
 @contextmanager
@@ -71,4 +89,4 @@ def _die_with_agent() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Stage(sys.argv[1]), Path(sys.argv[2]))

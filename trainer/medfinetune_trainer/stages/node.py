@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from medfinetune_api.choices import Stage
 from medfinetune_api.errors import GangLost, InvalidManifest
 from medfinetune_api.plan import ParallelismPlan
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-WORKER = "medfinetune_trainer.stages.train_worker"
+WORKER = "medfinetune_trainer.stages.worker"
 RENDEZVOUS_SECONDS = "MEDFINETUNE_RENDEZVOUS_SECONDS"
 SHUTDOWN_SECONDS = 30
 """How long a worker may take to end after another of its node has failed, before it is killed."""
@@ -37,12 +38,12 @@ class Node:
     rendezvous_seconds: int
 
     @classmethod
-    def of(cls, environment: Mapping[str, str], parallelism: ParallelismPlan) -> Node:
-        """As torchrun's variables say; without them the plan's processes, and one node. Raises InvalidManifest where they make no sense."""
+    def of(cls, environment: Mapping[str, str], processes: int) -> Node:
+        """As torchrun's variables say; without them one node with `processes` ranks. Raises InvalidManifest where they make no sense."""
         nodes = _number(environment, "PET_NNODES", 1)
         node = cls(
             nodes=nodes,
-            processes=_number(environment, "PET_NPROC_PER_NODE", parallelism.processes_per_node),
+            processes=_number(environment, "PET_NPROC_PER_NODE", processes),
             rank=_number(environment, "PET_NODE_RANK", 0),
             address=environment.get("MASTER_ADDR", "127.0.0.1"),
             port=_number(environment, "MASTER_PORT", _free_port() if nodes == 1 else 0),
@@ -54,6 +55,11 @@ class Node:
             )
         return node
 
+    @property
+    def world_size(self) -> int:
+        """Ranks of the whole gang."""
+        return self.nodes * self.processes
+
     def require_devices(self, parallelism: ParallelismPlan) -> None:
         """Raises InvalidManifest where the plan wants more GPUs than this node shows."""
         if parallelism.gpus_per_node and torch.cuda.device_count() < self.processes:
@@ -64,8 +70,8 @@ class Node:
                 remedy="Set gpusPerNode to what the node has; 0 trains on the CPU.",
             )
 
-    def launch(self, folder: Path) -> None:
-        """Run this node's workers to their end; `folder` is handed to each.
+    def launch(self, stage: Stage, folder: Path) -> None:
+        """Run this node's workers of `stage` to their end; `folder` is handed to each.
 
         Raises:
             ChildFailedError: a worker failed; the others were stopped.
@@ -74,7 +80,7 @@ class Node:
         logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it has to say, the result says
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.processes)))
         try:
-            elastic_launch(self._config(), sys.executable)("-u", "-m", WORKER, str(folder))
+            elastic_launch(self._config(stage), sys.executable)("-u", "-m", WORKER, str(stage), str(folder))
         except DistError as error:
             raise GangLost(
                 f"node {self.rank}",
@@ -83,12 +89,12 @@ class Node:
                 remedy="See why a node did not start, or whether it can reach that address; then start the stage again.",
             ) from error
 
-    def _config(self) -> LaunchConfig:
+    def _config(self, stage: Stage) -> LaunchConfig:
         return LaunchConfig(
             min_nodes=self.nodes,
             max_nodes=self.nodes,
             nproc_per_node=self.processes,
-            run_id="train",
+            run_id=str(stage),
             rdzv_backend="static",
             rdzv_endpoint=f"{self.address}:{self.port}",
             rdzv_configs={"rank": self.rank, "timeout": self.rendezvous_seconds},

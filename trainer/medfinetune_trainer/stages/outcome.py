@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
-from medfinetune_api.errors import GangLost, OutOfMemory, Refusal
+from medfinetune_api.choices import Stage
+from medfinetune_api.errors import GangLost, Refusal
 from medfinetune_api.exits import Exit
+from medfinetune_api.results import StageResult
 
 from medfinetune_trainer.artifacts.files import storage_failure
+from medfinetune_trainer.stages.memory_errors import memory_refusal
 
 STOP = "stop"
 """File in the agent's folder: a stop has been asked for."""
@@ -37,6 +39,10 @@ class Outcome:
     time: float = field(default_factory=time.time)
     """Seconds since 1970."""
 
+    def result(self, stage: Stage) -> StageResult:
+        """As the result of the stage."""
+        return StageResult.of(stage, Exit(self.exit_code), self.message, self.numbers)
+
     def write(self, folder: Path) -> None:
         """Leave it in the agent's folder, whole."""
         file = folder / f"outcome-{self.rank:05d}.json"
@@ -56,26 +62,21 @@ def root_cause(found: list[Outcome]) -> Outcome | None:
     return min(failed, key=lambda outcome: (outcome.exit_code == Exit.GANG_LOST, outcome.time), default=None)
 
 
-def outcome_of(error: BaseException, rank: int) -> Outcome:
+def outcome_of(error: BaseException, rank: int, stage: Stage) -> Outcome:
     """What `error` means in the contract; anything unforeseen is an INTERNAL_ERROR, named by its type alone."""
-    refusal = error if isinstance(error, Refusal) else _refusal(error, rank)
+    refusal = error if isinstance(error, Refusal) else _refusal(error, rank, stage)
     if refusal is None:
         return Outcome(rank, Exit.INTERNAL_ERROR, f"{type(error).__qualname__} on rank {rank}; its log holds the stack.")
     return Outcome(rank, refusal.exit, str(refusal))
 
 
-def _refusal(error: BaseException, rank: int) -> Refusal | None:
-    if isinstance(error, OSError) and (failure := storage_failure(error, str(error.filename or f"rank {rank}"))):
+def _refusal(error: BaseException, rank: int, stage: Stage) -> Refusal | None:
+    where = f"rank {rank}"
+    if isinstance(error, OSError) and (failure := storage_failure(error, str(error.filename or where))):
         return failure
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return OutOfMemory(
-            f"rank {rank}",
-            found="no memory left for a forward or backward pass",
-            expected="a step that fits",
-            remedy="Lower spec.training.microBatch, set activationCheckpointing: Enabled, or choose sharding Full.",
-        )
+    if refusal := memory_refusal(error, stage, where):
+        return refusal
     if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _PEER_GONE.search(str(error))):
-        return GangLost(
-            f"rank {rank}", found="a peer gone in the middle of a collective", expected="every rank of the gang", remedy="Start the stage again; it continues."
-        )
+        remedy = "Start the stage again; it continues."
+        return GangLost(where, found="a peer gone in the middle of a collective", expected="every rank of the gang", remedy=remedy)
     return None

@@ -1,0 +1,103 @@
+"""Ask base and tuned model what has not been asked, as one process or as one rank of a gang.
+
+The adapter is put on the loaded base before either answers, and is off while the base does, so that both answer from the same 4-bit weights; it is read from
+disk as whoever uses it will read it, by plain PEFT. In a gang the base is sharded over the ranks (Full), and all of them answer the same questions in the same
+order: each forward pass gathers every layer from all. Rank 0 decides what is missing, and it alone writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from medfinetune_api.choices import Sharding
+from medfinetune_api.errors import OutputConflict
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import Prepared
+from peft import PeftModel
+from safetensors import SafetensorError
+from transformers.utils.logging import disable_progress_bar
+
+from medfinetune_trainer.data.template import Renderer, load_tokenizer
+from medfinetune_trainer.evaluation import results
+from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
+from medfinetune_trainer.evaluation.questions import Questions, prompt_template, read_questions
+from medfinetune_trainer.model.architectures import architecture_of
+from medfinetune_trainer.model.folder import model_folder
+from medfinetune_trainer.model.load import load_base
+from medfinetune_trainer.model.precision import compute_dtype
+from medfinetune_trainer.model.sharding import shard
+from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.telemetry.log import say
+from medfinetune_trainer.telemetry.questions import QuestionCount
+
+
+def ask(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path) -> Mapping[str, float]:
+    """Ask what is missing and write it down; `folder` takes the figures that are served. Collective.
+
+    Raises:
+        OutputConflict: there is no adapter, or it is damaged. InvalidData: a task's file cannot be asked. InvalidModel: the base cannot be used.
+        Diverged: a model answers with likelihoods that are not finite. StorageFailed.
+    """
+    questions = questions_of(plan)
+    missing = ranks.from_zero(lambda: _missing(plan, questions))
+    if missing:
+        disable_progress_bar()
+        tasks = [ExamTask(task.name, questions[task.name].asked, _prompt(plan, task.name, questions)) for task in plan.evaluation.tasks]
+        _ask_variants(plan, missing, tasks, ranks, device, QuestionCount(folder, len(missing) * sum(len(found.asked) for found in questions.values())))
+    return {}
+
+
+def questions_of(plan: RunPlan) -> dict[str, Questions]:
+    """The questions of every task, by its name. Raises InvalidData."""
+    return {task.name: read_questions(task, Path(plan.mounts.data), plan.training.seed) for task in plan.evaluation.tasks}
+
+
+def trained_folder(plan: RunPlan) -> Path:
+    """The trained adapter, released or not. Raises OutputConflict where there is none."""
+    for folder in (plan.folder.adapter, plan.folder.final):
+        if folder.exists():
+            return folder
+    raise OutputConflict(str(plan.folder.final), found="no such folder", expected="train complete", remedy="Run the stage train of this plan first.")
+
+
+def _missing(plan: RunPlan, questions: Mapping[str, Questions]) -> list[str]:
+    variants = ["base", "tuned"] if plan.evaluation.baseline else ["tuned"]
+    return [variant for variant in variants if questions and not results.is_complete(plan.folder.evaluation, variant, questions)]
+
+
+def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTask], ranks: Ranks, device: torch.device, count: QuestionCount) -> None:
+    renderer = Renderer(load_tokenizer(model_folder(plan)), plan.data.chat_template)
+    model = _model(plan, ranks, device)
+    for variant in missing:
+        lm = LetterModel(model, renderer, plan.evaluation.batch_size, count.add if ranks.rank == 0 else lambda _: None)
+        with model.disable_adapter() if variant == "base" else nullcontext():
+            answers = ask_and_describe(lm, tasks, plan.model.path if variant == "base" else f"{plan.model.path}+{plan.identity.name}")
+        results.refuse_unanswered(variant, answers)
+        ranks.from_zero(lambda: results.write(plan.folder.evaluation, variant, answers))  # noqa: B023  # done before the next variant
+        if ranks.rank == 0:
+            accuracies = {f"accuracy_{name}": metrics["acc,none"] for name, metrics in answers["results"].items()}
+            say("evaluated", variant=variant, questions_cut=len(lm.cut) or None, **accuracies)
+
+
+def _model(plan: RunPlan, ranks: Ranks, device: torch.device) -> Any:
+    base, dtype = model_folder(plan), compute_dtype(plan.training.precision, device)
+    model = _tuned(load_base(base, architecture_of(base), plan.tuning.method, dtype, device), trained_folder(plan), device)
+    return shard(model, Sharding.FULL, dtype, device) if ranks.world_size > 1 else model
+
+
+def _tuned(model: Any, adapter: Path, device: torch.device) -> Any:
+    """The base with the adapter on it. Raises OutputConflict where the adapter cannot be read."""
+    try:
+        return PeftModel.from_pretrained(model, str(adapter), torch_device=str(device)).eval()
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        remedy = f"Remove {adapter} and start again: training continues from the newest checkpoint."
+        raise OutputConflict(str(adapter), found=f"an adapter that cannot be read ({type(error).__name__})", expected="PEFT's layout", remedy=remedy) from error
+
+
+def _prompt(plan: RunPlan, name: str, questions: dict[str, Questions]) -> str:
+    task = next(task for task in plan.evaluation.tasks if task.name == name)
+    return prompt_template(task, len(questions[name].asked[0].choices))
