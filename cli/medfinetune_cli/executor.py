@@ -1,7 +1,8 @@
-"""The local executor: one plan, carried through its three stages by processes of this machine.
+"""The local executor: one plan, carried through its stages by processes of this machine.
 
 Every stage is idempotent, so this file only decides what to start. It starts nothing that the run folder shows to be complete under the same plan,
-and two runs of one folder exclude each other by a lock that ends with its holder.
+and two runs of one folder exclude each other by a lock that ends with its holder. The purge is the last stage of a run that has succeeded: after a failure its
+owner may mend the cause and go on.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
     stop = Stop(lambda: say("stopping in good order, with a checkpoint; a second signal ends the run at once"))
     stop.listen()
     runs: list[StageRun] = []
-    for stage in WORK:
+    for stage in Stage:
         if is_complete(stage, plan):
             say(f"{stage}: complete from an earlier run, not done again")
             runs.append(StageRun(StageResult.of(stage, Exit.SUCCEEDED, "Complete from an earlier run."), skipped=True))
@@ -76,8 +77,9 @@ async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
 async def _stage(stage: Stage, plan: RunPlan, file: Path, stop: Stop, say: Say) -> StageResult:
     if stop.asked.is_set():
         return StageResult.of(stage, Exit.INTERRUPTED, f"Stopped before {stage} began. Start the run again to continue.")
-    with _free_ports(ports_needed(stage, plan.parallelism)) as ports:
-        wanted = launches(stage, plan.parallelism, file, this_machine(), ports)
+    gang = stage is Stage.TRAIN or (stage is Stage.EVALUATE and _evaluates_on_gang(plan.folder))
+    with _free_ports(ports_needed(gang, plan.parallelism)) as ports:
+        wanted = launches(stage, gang, plan.parallelism, file, this_machine(), ports)
     say(_beginning(stage, plan.folder, wanted))
     result, speaker = verdict(await run_to_end(wanted, file.parent, stop), stopped=stop.asked.is_set())
     if result.exit_code:
@@ -94,7 +96,14 @@ def is_complete(stage: Stage, plan: RunPlan) -> bool:
         return Prepared.read(folder.prepared) is not None
     if stage is Stage.TRAIN:
         return folder.final.exists() or folder.adapter.exists()
+    if stage is Stage.PURGE:
+        return not any(path for pattern in folder.purged(plan.output.retain) for path in folder.root.glob(pattern))
     return EvaluationSummary.read(folder.summary) is not None and folder.adapter.exists()
+
+
+def _evaluates_on_gang(folder: RunFolder) -> bool:
+    prepared = Prepared.read(folder.prepared)
+    return prepared is not None and prepared.chosen.evaluate_on_gang
 
 
 def _belongs(folder: RunFolder, plan: RunPlan) -> bool:
@@ -106,9 +115,13 @@ def _belongs(folder: RunFolder, plan: RunPlan) -> bool:
 
 
 def _beginning(stage: Stage, folder: RunFolder, wanted: tuple[Launch, ...]) -> str:
-    if stage is not Stage.TRAIN:
+    if stage is Stage.PURGE:
+        return f"{stage}: removes what output.retain does not name of data, samples and checkpoints"
+    if not wanted[0].in_gang:
         return f"{stage}: one process"
     ports = ", ".join(launch.environment["MEDFINETUNE_METRICS_PORT"] for launch in wanted)
+    if stage is not Stage.TRAIN:
+        return f"{stage}: processes: {len(wanted)}; metrics on http://127.0.0.1 at /metrics, ports {ports}"
     found = latest_checkpoint(folder)
     start = f"continues from {found.name}" if found else "from the beginning"
     return f"{stage}: {start}; processes: {len(wanted)}; metrics on http://127.0.0.1 at /metrics, ports {ports}"

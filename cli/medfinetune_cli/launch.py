@@ -1,7 +1,7 @@
 """What to start: the command and the environment of each process of a stage. Pure; nothing is started here.
 
-Training on `nodes` nodes becomes that many processes, as it becomes that many pods on a cluster: torch's own variables (PET_*, MASTER_*) tell each
-which node it is.
+A gang of `nodes` nodes becomes that many processes, as it becomes that many pods on a cluster: torch's own variables (PET_*, MASTER_*) tell each which node
+it is. Train is always one; evaluate is one where prepare found that the base does not fit a single GPU.
 """
 
 from __future__ import annotations
@@ -46,10 +46,15 @@ class Launch:
         """How messages name the process."""
         return f"{self.stage} on node {self.node}"
 
+    @property
+    def in_gang(self) -> bool:
+        """Whether others work on the same stage beside it, or might."""
+        return "PET_NNODES" in self.environment
 
-def ports_needed(stage: Stage, parallelism: ParallelismPlan) -> int:
+
+def ports_needed(gang: bool, parallelism: ParallelismPlan) -> int:
     """How many free ports `launches` wants: the rendezvous, and one a node for metrics."""
-    return 1 + parallelism.nodes if stage is Stage.TRAIN else 0
+    return 1 + parallelism.nodes if gang else 0
 
 
 def visible_devices(installed: int, visible: str | None) -> tuple[str, ...]:
@@ -71,13 +76,13 @@ def require_devices(parallelism: ParallelismPlan, machine: Machine) -> None:
         )
 
 
-def launches(stage: Stage, parallelism: ParallelismPlan, plan: Path, machine: Machine, ports: Sequence[int]) -> tuple[Launch, ...]:
+def launches(stage: Stage, gang: bool, parallelism: ParallelismPlan, plan: Path, machine: Machine, ports: Sequence[int]) -> tuple[Launch, ...]:
     """Every process of `stage`, node 0 first, on a machine that `require_devices` has passed."""
     command = (sys.executable, "-m", "medfinetune_trainer", str(stage), "--plan", str(plan))
-    if stage is not Stage.TRAIN:
-        devices = _devices(machine, 0, parallelism.gpus_per_node if stage is Stage.EVALUATE else 0)
-        return (Launch(stage, 0, command, {"CUDA_VISIBLE_DEVICES": devices, "OMP_NUM_THREADS": _threads(machine, 1)}),)
-    return tuple(Launch(stage, node, command, _gang_member(node, parallelism, machine, ports)) for node in range(parallelism.nodes))
+    if gang:
+        return tuple(Launch(stage, node, command, _gang_member(node, parallelism, machine, ports)) for node in range(parallelism.nodes))
+    devices = _devices(machine, 0, parallelism.gpus_per_node if stage is Stage.EVALUATE else 0)
+    return (Launch(stage, 0, command, {"CUDA_VISIBLE_DEVICES": devices, "OMP_NUM_THREADS": _threads(machine, 1)}),)
 
 
 def _gang_member(node: int, parallelism: ParallelismPlan, machine: Machine, ports: Sequence[int]) -> dict[str, str]:

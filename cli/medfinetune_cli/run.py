@@ -1,4 +1,4 @@
-"""`medfinetune run manifest.yaml`: the three stages of one manifest, on this machine."""
+"""`medfinetune run manifest.yaml`: all stages of one manifest, on this machine."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def run(context: typer.Context, manifest: ManifestArgument, models: Models, data
     The manifest's three volumes are folders here. All that a run leaves lies in
     one folder, OUTPUT/NAME-ID/. ID follows from name and spec: the same manifest
     finds its own run again, a changed one is another run.
+
+    When it has succeeded, copies of record text and checkpoints are removed, but
+    for what the manifest's output.retain names.
 
     After an interruption run it again: a finished stage is not done again, an
     interrupted one continues from its last complete checkpoint. Ctrl-C or SIGTERM

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
-from medfinetune_api.choices import Stage
 from medfinetune_api.exits import FOLLOWING, Exit, exit_of
 from medfinetune_api.results import StageResult
 from pydantic import ValidationError
@@ -39,7 +38,7 @@ def _rank(one: Ended) -> int:
 def _code(one: Ended) -> Exit:
     """A gang member that a signal ended is one that vanished; any other process that a signal ended, an unforeseen failure."""
     if one.returncode < 0:
-        return Exit.GANG_LOST if one.launch.stage is Stage.TRAIN else Exit.INTERNAL_ERROR
+        return Exit.GANG_LOST if one.launch.in_gang else Exit.INTERNAL_ERROR
     return exit_of(one.returncode)
 
 

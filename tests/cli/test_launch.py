@@ -19,11 +19,11 @@ def parallelism(nodes: int, gpus: int) -> ParallelismPlan:
     return ParallelismPlan(nodes=nodes, gpus_per_node=gpus, sharding=Sharding.AUTO)
 
 
-@given(nodes=st.integers(1, 8), gpus=st.integers(0, 8), cores=st.integers(1, 256))
-def test_a_gang_shares_one_rendezvous_and_nothing_else(nodes: int, gpus: int, cores: int) -> None:
+@given(stage=st.sampled_from([Stage.TRAIN, Stage.EVALUATE]), nodes=st.integers(1, 8), gpus=st.integers(0, 8), cores=st.integers(1, 256))
+def test_a_gang_shares_one_rendezvous_and_nothing_else(stage: Stage, nodes: int, gpus: int, cores: int) -> None:
     wanted = parallelism(nodes, gpus)
-    ports = range(20000, 20000 + ports_needed(Stage.TRAIN, wanted))
-    gang = launches(Stage.TRAIN, wanted, PLAN, Machine(cores, tuple(map(str, range(64))), None), ports)
+    ports = range(20000, 20000 + ports_needed(True, wanted))
+    gang = launches(stage, True, wanted, PLAN, Machine(cores, tuple(map(str, range(64))), None), ports)
     told = [launch.environment for launch in gang]
     assert [one["PET_NODE_RANK"] for one in told] == [str(node) for node in range(nodes)]
     assert {one["MASTER_PORT"] for one in told} == {"20000"}
@@ -36,8 +36,8 @@ def test_a_gang_shares_one_rendezvous_and_nothing_else(nodes: int, gpus: int, co
 def test_a_cpu_run_sees_no_accelerator_and_prepare_never_does() -> None:
     machine = Machine(8, ("GPU-a", "GPU-b"), None)
     for stage, wanted in ((Stage.PREPARE, parallelism(1, 2)), (Stage.TRAIN, parallelism(1, 0)), (Stage.EVALUATE, parallelism(2, 0))):
-        assert {launch.environment["CUDA_VISIBLE_DEVICES"] for launch in launches(stage, wanted, PLAN, machine, range(9))} == {""}
-    (evaluate,) = launches(Stage.EVALUATE, parallelism(1, 2), PLAN, machine, ())
+        assert {launch.environment["CUDA_VISIBLE_DEVICES"] for launch in launches(stage, stage is Stage.TRAIN, wanted, PLAN, machine, range(9))} == {""}
+    (evaluate,) = launches(Stage.EVALUATE, False, parallelism(1, 2), PLAN, machine, ())
     assert evaluate.environment["CUDA_VISIBLE_DEVICES"] == "GPU-a,GPU-b"
 
 

@@ -130,10 +130,13 @@ def test_the_run_finishes_where_it_was_stopped(story: Story) -> None:
         ("prepare", True, 0),
         ("train", False, 0),
         ("evaluate", False, 0),
+        ("purge", False, 0),
     ]
     assert [task["questions"] for task in result["evaluation"]["tasks"]] == [4, 4]
     assert {"adapter/", "evaluation/summary.json", "metrics.jsonl", "plan.json", "prepared.json"} <= result["files"].keys()
     assert result["folder"] == str(story.folder.root)
+    assert not {"data/", "checkpoints/"} & result["files"].keys()
+    assert not list(story.folder.evaluation.glob("samples_*"))
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
@@ -145,7 +148,7 @@ def test_a_finished_run_is_shown_and_not_done_again(story: Story) -> None:
     again = medfinetune(*story.arguments)
     assert again.returncode == 0
     assert contents(story.folder.root) == before
-    assert again.stderr.count("complete from an earlier run") == 3
+    assert again.stderr.count("complete from an earlier run") == 4
     for phrase in ("Results: accuracy", "Mixture: one epoch", "Packing: ", "adapter/"):
         assert phrase in again.stdout
 
@@ -157,7 +160,7 @@ def test_marks_that_were_damaged_are_made_anew(story: Story) -> None:
         mark.write_text(damaged, encoding="utf-8")
     again = medfinetune("-o", "json", *story.arguments)
     assert again.returncode == 0, again.stderr
-    assert [stage["skipped"] for stage in json.loads(again.stdout)["stages"]] == [False, True, False]
+    assert [stage["skipped"] for stage in json.loads(again.stdout)["stages"]] == [False, True, False, False]
     assert [mark.read_bytes() for mark in marks] == before
 
 

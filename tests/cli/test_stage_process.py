@@ -29,7 +29,7 @@ sys.exit(75 if first == signal.SIGTERM and not signal.sigpending() else 1)
 
 
 def member(node: int, code: str, *arguments: str | Path) -> Launch:
-    return Launch(Stage.TRAIN, node, (sys.executable, "-c", code, *map(str, arguments)), {})
+    return Launch(Stage.TRAIN, node, (sys.executable, "-c", code, *map(str, arguments)), {"PET_NNODES": "2"})
 
 
 def until(path: Path) -> str:
