@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,7 +62,7 @@ def show_runs(cluster: Cluster, form: Format) -> None:
     elif bodies:
         from medfinetune_cli.status_view import run_table
 
-        console("stdout").print(run_table([RunState.of(body) for body in bodies], _now()))
+        console("stdout").print(run_table([RunState.of(body) for body in bodies], datetime.now(UTC)))
     else:
         console("stderr").print(f"No runs in namespace {cluster.namespace}. Start one: medfinetune submit manifest.yaml", soft_wrap=True)
 
@@ -74,7 +75,7 @@ def show_run(body: dict[str, Any], form: Format) -> None:
     from medfinetune_cli.run_state import RunState
     from medfinetune_cli.status_view import run_view
 
-    console("stdout").print(run_view(RunState.of(body), _now()))
+    console("stdout").print(run_view(RunState.of(body), datetime.now(UTC)))
 
 
 def as_json(body: dict[str, Any]) -> dict[str, Any]:
@@ -97,9 +98,3 @@ def as_json(body: dict[str, Any]) -> dict[str, Any]:
 
 def _ending(run: RunState) -> dict[str, Any]:
     return {"ended": run.ended, "exitCode": int(run.exit_code) if run.ended else None, "reason": run.reason}
-
-
-def _now() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime.now(UTC)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from medfinetune_api.conditions import ConditionStatus, Phase
 from medfinetune_api.results import TaskResult
@@ -55,11 +55,8 @@ def _parts(run: RunState, now: datetime) -> Iterator[RenderableType]:
         yield _artifacts(run.status.artifacts)
 
 
-def duration(span: object) -> str:
-    """A timedelta in its two largest units, as kubectl writes ages."""
-    from datetime import timedelta
-
-    assert isinstance(span, timedelta)
+def duration(span: timedelta) -> str:
+    """A span in its two largest units, as kubectl writes ages."""
     seconds = max(0, int(span.total_seconds()))
     units = [(seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
     while len(units) > 1 and units[0][0] == 0:
@@ -98,7 +95,7 @@ def _progress(progress: Progress, now: datetime) -> Table:
     line = Table.grid(padding=(0, 2))
     words = [f"step {progress.step:,} of {progress.total_steps:,}", f"{progress.percent}%"]
     if progress.seconds_left is not None:
-        words.append(f"{_left(progress.seconds_left)} left")
+        words.append(f"{duration(timedelta(seconds=progress.seconds_left))} left")
     if progress.loss is not None:
         words.append(f"loss {progress.loss:.4f}")
     if progress.tokens_per_second is not None:
@@ -108,12 +105,6 @@ def _progress(progress: Progress, now: datetime) -> Table:
     line.add_row(ProgressBar(total=max(1, progress.total_steps), completed=progress.step, width=30), Text("  ".join(words)))
     line.add_row("", Text(f"as of {duration(now - progress.update_time)} ago", style="dim"))
     return line
-
-
-def _left(seconds: float) -> str:
-    from datetime import timedelta
-
-    return duration(timedelta(seconds=seconds))
 
 
 def _conditions(conditions: Sequence[Condition], now: datetime) -> Table:

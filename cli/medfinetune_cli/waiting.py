@@ -30,7 +30,7 @@ REMEDIES: dict[Reason, str] = {
 """What to do about each reason that a run can wait with; filled with name, namespace and the pods' label selector."""
 
 UNSEEN = "the operator: it has not looked at this run yet"
-UNSEEN_REMEDY = "If it lasts, see whether the operator runs: kubectl get pods -A -l app.kubernetes.io/name=medfinetune."
+UNSEEN_REMEDY = "If it lasts, see whether the operator runs: kubectl get pods -A -l app.kubernetes.io/name=medfinetune-operator."
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ SUCCEEDED: dict[str, Any] = {
 }
 
 
-def failed(reason: ConditionReason, **last: Any) -> dict[str, Any]:
+def failed(reason: ConditionReason, /, **last: Any) -> dict[str, Any]:
     """A run that ended without an adapter; `last` is its deciding attempt."""
     ended = condition(ConditionType.FAILED, ConditionStatus.TRUE, reason, "It failed.")
     status = {"phase": "Cancelled" if reason is ConditionReason.CANCELLED else "Failed", "conditions": [ended], "completionTime": THEN}
