@@ -24,7 +24,7 @@ Answer = tuple[int, Mapping[str, str], bytes]
 
 REQUEST_SECONDS = 30.0
 CONNECTIONS = 32
-PAGE = 500
+PAGE = 200
 """Objects of one answer to a list."""
 WAITS = (0.2, 0.5, 1.0, 2.0)
 """Seconds before a request is sent again that the server was too busy for."""

@@ -14,6 +14,10 @@ from medfinetune_operator.kinds import WATCHED, Kind
 from medfinetune_operator.settings import Settings
 
 
+CHUNK = 100
+"""Objects of one answer when a watch begins: thousands at once would need the memory that the operator must do without."""
+
+
 def run_watches(inbox: Inbox, settings: Settings) -> Coroutine[Any, Any, None]:
     """Watch what moves, where runs are carried, until told to stop. Raises whatever a watch ends with."""
     chosen = _quiet()
@@ -54,7 +58,8 @@ def _quiet() -> kopf.OperatorSettings:
     chosen.networking.request_timeout = 30
     chosen.networking.connect_timeout = 5
     chosen.networking.error_backoffs = [0.2, 0.5, 1, 2, 3, 5, 5, 10, 10, 15]
-    chosen.queueing.idle_timeout = 1
+    chosen.queueing.idle_timeout = 0.1  # seconds that an object's worker keeps its last event in memory
+    chosen.watching.chunk_size = CHUNK
     chosen.queueing.exit_timeout = 1
     chosen.persistence.diffbase_storage = _NoEssence()
     return chosen

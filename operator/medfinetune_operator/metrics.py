@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from medfinetune_api.conditions import Phase
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, PlatformCollector, ProcessCollector, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 
 from medfinetune_operator.cache import Cache
@@ -24,6 +24,7 @@ class Counters:
     """What is counted as it happens; `registry` is what /metrics shows."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         self.reconciles = Counter(f"{PREFIX}_reconciles", "Looks at a run, by what came of them.", ["result"], registry=self.registry)
         self.attempts = Counter(f"{PREFIX}_attempts", "Attempts that ended, by stage and reason.", ["stage", "reason"], registry=self.registry)
