@@ -61,10 +61,10 @@ class Cluster:
         answer: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, f"--selector={selector}", "--namespace", namespace, "--output=json"))["items"]
         return answer
 
-    def apply(self, *objects: Mapping[str, Any], namespace: str = "default") -> None:
-        """Apply objects on the server's side; an unknown field is an error."""
+    def apply(self, *objects: Mapping[str, Any], namespace: str = "") -> None:
+        """Apply objects on the server's side, in that namespace or the one that each names; an unknown field is an error."""
         text = "\n---\n".join(json.dumps(each) for each in objects)
-        self.kubectl("apply", "--server-side", "--validate=strict", "--namespace", namespace, "-f", "-", input=text)
+        self.kubectl("apply", "--server-side", "--validate=strict", *([f"--namespace={namespace}"] if namespace else []), "-f", "-", input=text)
 
     def wait(self, condition: str, what: str, namespace: str) -> None:
         """Return once `what` (kind/name) has the condition."""
