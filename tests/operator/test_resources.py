@@ -106,6 +106,16 @@ def test_who_is_a_gang_and_who_gets_gpus(stage: Stage, on_gang: bool, gpus_per_n
             assert (node.address, node.port) == (f"run-{stage}-a2-0.run-12345678", RENDEZVOUS_PORT)
 
 
+def test_evaluate_asks_for_what_train_does_and_purge_for_what_prepare_does_unless_told_otherwise() -> None:
+    def cpus(**resources: Any) -> dict[Stage, str]:
+        run = run_of(resources={name: {"requests": {"cpu": cpu}} for name, cpu in resources.items()}, parallelism={"gpusPerNode": 0})
+        built = {stage: job(run, attempt(stage), PLAIN)["spec"]["template"]["spec"]["containers"][0]["resources"] for stage in Stage}
+        return {stage: found["requests"]["cpu"] for stage, found in built.items()}
+
+    assert cpus(prepare="1", train="2") == {Stage.PREPARE: "1", Stage.TRAIN: "2", Stage.EVALUATE: "2", Stage.PURGE: "1"}
+    assert cpus(prepare="1", train="2", evaluate="3")[Stage.EVALUATE] == "3"
+
+
 def test_the_trainer_reads_every_variable_and_is_given_all_it_needs() -> None:
     code = "\n".join(file.read_text() for file in Path(medfinetune_trainer.__path__[0]).rglob("*.py"))
     read = set(re.findall(r'"((?:PET|MASTER|MEDFINETUNE)_[A-Z_]+)"', code))
