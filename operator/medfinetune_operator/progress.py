@@ -24,11 +24,10 @@ def follow_progress(draft: Draft) -> None:
     attempt = next((each for each in open_attempts(draft.status) if each.stage is Stage.TRAIN and not each.stopping), None)
     if attempt is None or report is None:
         return
-    if attempt.resume_step is None and report.resume_step is not None and report.resume_step >= 0:
+    before, progress = draft.status.progress, _progress(report, draft.seen.reports)
+    if progress and attempt.resume_step is None and report.resume_step is not None and 0 <= report.resume_step <= report.step:
         attempt = draft.replace_attempt(attempt, resume_step=report.resume_step)
-    before = draft.status.progress
-    is_new = before is None or (report.step > before.step if _is_of(before, attempt) else report.step != before.step)
-    if is_new and (progress := _progress(report, draft.seen.reports)):
+    if progress and (before is None or (progress.step > before.step if _is_of(before, attempt) else progress.step != before.step)):
         draft.update(progress=progress)
 
 

@@ -15,6 +15,8 @@ from medfinetune_operator.progress import complete_progress
 
 ADAPTER = "adapter"
 """The adapter's folder within the run's, once it may be used (`layout.RunFolder.adapter`)."""
+MOST_STEPS = 2**53 - 1
+"""Highest count that status can hold."""
 
 
 def take_result(draft: Draft, attempt: Attempt) -> Attempt:
@@ -24,7 +26,7 @@ def take_result(draft: Draft, attempt: Attempt) -> Attempt:
         draft.update(prepared=_facts(draft, result))
     if attempt.stage is Stage.TRAIN:
         complete_progress(draft, result)
-        if result and (resumed := result.numbers.get("resumed_from_step", -1)) >= 0:
+        if result and 0 <= (resumed := result.numbers.get("resumed_from_step", -1)) <= MOST_STEPS:
             attempt = draft.replace_attempt(attempt, resume_step=int(resumed))
     if attempt.stage is Stage.EVALUATE:
         take_tasks(draft, attempt)

@@ -90,3 +90,23 @@ def condition(decision: Decision, kind: ConditionType) -> Condition:
 def attempt(decision: Decision, place: int = -1) -> Attempt:
     """An attempt of the decision's status, the last one unless told."""
     return decision.status.attempts[place]
+
+
+def done(stage: Stage, number: int = 1, **numbers: float) -> tuple[Job, Pod]:
+    """A complete Job and its pod."""
+    facts = {"micro_batch": 8.0, "total_steps": 100.0, "evaluate_on_gang": 0.0} if stage is Stage.PREPARE else {}
+    return a_job(stage, number, complete=True), a_pod(stage, number, phase=PodPhase.SUCCEEDED, exit_code=0, result=said(stage, **(facts | numbers)))
+
+
+def reached(stage: Stage, now: datetime = NOW, **spec: Any) -> Run:
+    """A run whose first attempt of `stage` has just been decided, everything before it having gone well."""
+    run = a_run(**spec)
+    run = after(run, decide(run, now=now))
+    for before in tuple(Stage)[: tuple(Stage).index(stage)]:
+        run = after(run, decide(run, *done(before), now=now))
+    return run
+
+
+def running(stage: Stage, pods: int = 1, now: datetime = NOW, number: int = 1) -> tuple[Job | Pod, ...]:
+    """A Job all of whose pods run."""
+    return a_job(stage, number, pods_wanted=pods, created=now, started=now), *(a_pod(stage, number, index) for index in range(pods))
