@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kubernetes.client.exceptions import ApiException
 
 _RIGHT = re.compile(r'User "(?P<user>[^"]*)" cannot (?P<verb>\S+) resource "(?P<resource>[^"]*)" in API group "(?P<group>[^"]*)"(?P<scope>.*)')
-_HANDSHAKE = re.compile(r"Handshake status (?P<status>\d+).*?(?P<body>\{.*\})?'?$", re.DOTALL)
+_HANDSHAKE = re.compile(r"Handshake status (?P<status>\d+).*-\+-\+- (?P<body>.*)", re.DOTALL)
 _UNKNOWN_FIELD = re.compile(r'unknown field "([^"]+)"')
 _ANONYMOUS = "system:anonymous"
 

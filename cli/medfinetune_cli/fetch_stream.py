@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medfinetune_api.layout import UNFINISHED, WORKING
@@ -130,13 +131,14 @@ class ExecStream:
 def exec_stream(cluster: Cluster, pod: str, arguments: Sequence[str]) -> Iterator[ExecStream]:
     """Run a command in the pod and read its stdout. Raises Forbidden where exec is not allowed."""
     from kubernetes.stream import stream
+    from kubernetes.stream.ws_client import websocket_call
 
     with api_errors(cluster.server):
         call = cluster.core.connect_get_namespaced_pod_exec
         options: dict[str, Any] = {"container": CONTAINER, "stdin": False, "stdout": True, "stderr": True, "tty": False}
-        # capture_all would keep all of it in memory.
-        options |= {"binary": True, "_preload_content": False, "capture_all": False}
-        socket = stream(call, pod, cluster.namespace, command=list(arguments), **options)
+        options |= {"binary": True, "_preload_content": False}
+        # As `stream` itself calls it, but for what it would do else: keep all that ever came in memory.
+        socket = stream.func(partial(websocket_call, capture_all=False), None, call, pod, cluster.namespace, command=list(arguments), **options)
     try:
         yield ExecStream(socket, cluster.server)
     finally:

@@ -33,7 +33,6 @@ class LogPod:
     stage: Stage
     attempt: int
     rank: int
-    created: str
     started: bool
     """Whether its container runs or has run: there is a log."""
     ended: bool
@@ -48,7 +47,6 @@ class LogPod:
             stage=Stage(labels[STAGE_LABEL]),
             attempt=int(labels[ATTEMPT_LABEL]),
             rank=int(labels.get(INDEX_LABEL, "0")),
-            created=meta["creationTimestamp"],
             started=any(state.keys() & {"running", "terminated"} for state in states),
             ended=status.get("phase") in ("Succeeded", "Failed"),
         )
@@ -60,9 +58,9 @@ class LogPod:
 
 
 def pods_of(cluster: Cluster, run: RunState, wanted: Wanted, *, later: bool = False) -> list[LogPod]:
-    """The pods that are meant, by rank. Without an attempt in `wanted` those of the newest one; with `later` those of every one, in order."""
+    """The pods that are meant, by stage, attempt and rank. Without an attempt in `wanted` those of the newest one; with `later` those of every one."""
     found = [LogPod.of(pod) for pod in cluster.pods(f"{UID_LABEL}={run.identity.uid},{STAGE_LABEL},{ATTEMPT_LABEL}")]
-    pods = sorted((pod for pod in found if wanted.includes(pod)), key=lambda pod: (pod.created, pod.stage, pod.attempt, pod.rank))
+    pods = sorted((pod for pod in found if wanted.includes(pod)), key=lambda pod: (list(Stage).index(pod.stage), pod.attempt, pod.rank))
     if later or wanted.attempt is not None:
         return pods
     newest = _newest(run, wanted, pods)

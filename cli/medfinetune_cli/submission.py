@@ -91,7 +91,7 @@ def _agree(cluster: Cluster, wanted: Submission, stored: Object, dry_run: bool) 
 def _immutable(name: str, namespace: str, fixed: list[str]) -> InvalidManifest:
     remedy = f"Give the manifest another metadata.name; or delete the run first (its results stay): kubectl delete mft {name} -n {namespace}."
     return InvalidManifest(
-        ", ".join(fixed), found=f"another value than in the run {name} that exists", expected="the same: only runPolicy may change", remedy=remedy
+        ", ".join(fixed), found=f"another value than in the run {name} that exists", expected="the same: the spec is immutable but for runPolicy", remedy=remedy
     )
 
 

@@ -36,7 +36,7 @@ def test_one_run_is_shown_with_its_attempts_and_progress(cli: ClusterCli) -> Non
     cli.write_status("ward", TRAINING)
     shown = cli.run("status", "ward").stdout
     assert "step 75 of 300  25%  1h1m left  loss 1.2500  5,120 tokens/s" in shown
-    attempts = [line.split() for line in shown.split("Attempts\n")[1].splitlines()[1:4]]
+    attempts = [line.split() for line in shown.split("Attempts")[1].splitlines()[2:5]]
     assert [(row[0], row[1]) for row in attempts] == [("prepare", "1"), ("train", "1"), ("train", "2")]
     assert attempts[1][-5:] == ["OutOfMemory", "yes", "gpu-7", "76", "0"]
     assert attempts[2][-5:] == ["at", "work", "no", "50", "2"]
