@@ -31,7 +31,7 @@ from medfinetune_operator.stopping import deadline_passed
 from medfinetune_operator.waiting import not_allowed, others_wait
 
 ROUNDS = 16
-"""Most rounds of one decision; none took more than five in a million steps of random histories."""
+"""Most rounds of one decision; none took more than five in 115,000 looks at random histories."""
 KEPT_JOBS = 2
 """Finished Jobs of each stage that stay, for their logs."""
 

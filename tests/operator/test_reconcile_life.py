@@ -110,7 +110,7 @@ def test_gpus_are_asked_for_only_once_prepare_has_succeeded() -> None:
 
 
 def report(step: int, at: float, **fields: object) -> Report:
-    return replace(Report(0, step, 100, later(at)), **fields)  # type: ignore[arg-type]  # mypy cannot see through the map
+    return replace(Report(0, step, 100, later(at)), **fields)
 
 
 def told(decision: Decision) -> tuple[int, int, object]:

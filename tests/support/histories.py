@@ -1,5 +1,5 @@
-"""A little cluster for histories of one run: a Job controller, pods, nodes and Kueue that move only when told, a view of them that lags, and an operator that may
-be killed between any two effects of a decision. What Kubernetes promises is kept (a Job has ended only when its pods have); nothing else is.
+"""A little cluster for histories of one run: a Job controller, pods, nodes and Kueue that move only when told, a view of them that lags, and an operator that
+may be killed between any two effects of a decision. What Kubernetes promises is kept (a Job has ended only when its pods have); nothing else is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from medfinetune_operator.decision import Decision
 from medfinetune_operator.observation import Child, Job, Observation, Pod, PodPhase, RankStep, Report
 from medfinetune_operator.reconcile import reconcile
 from medfinetune_operator.run import Run
-
 from support.observed import NOW, SETTINGS, a_run, settled
 
 Key = tuple[Stage, int]
@@ -41,7 +40,7 @@ class Cluster:
     jobs: dict[str, Job] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     children: frozenset[Child] = frozenset()
-    view: Observation = Observation()
+    view: Observation = field(default_factory=Observation)
     refusing: ConditionReason | None = None
     refused: ConditionReason | None = None
     step: int = 0
@@ -75,13 +74,13 @@ class Cluster:
         if decision.status != run.status:
             yield lambda: self._store(decision.status)
         for job in decision.stop:
-            yield lambda job=job: self.delete(job.name, job.uid)  # type: ignore[misc]  # mypy infers no type for a lambda's default
+            yield lambda job=job: self.delete(job.name, job.uid)
         if decision.remove_children:
             yield self._remove_children
         for child in decision.make:
-            yield lambda child=child: self._make(child)  # type: ignore[misc]  # as above
+            yield lambda child=child: self._make(child)
         if decision.start:
-            yield lambda: self._create(decision.start)  # type: ignore[arg-type]  # it is not None here
+            yield lambda: self._create(decision.start)
 
     def _store(self, status: FineTuneStatus) -> bool:
         """Store the status, and hold it against everything that was ever stored."""

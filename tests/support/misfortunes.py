@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 from medfinetune_api.conditions import ConditionReason
 from medfinetune_api.exits import Exit
 from medfinetune_operator.observation import Job, Pod, PodPhase
-
 from support.histories import STEPS, Cluster
 
 SECONDS = (15, 15, 60, 60, 400, 400, 1000, 2000)
@@ -66,8 +65,9 @@ class Misfortunes:
         getattr(self, event.what)(event)
 
     def round(self, start: int = 2, finish: bool = True) -> None:
-        """News of everything, one look, Kubernetes one step on: `start` pods of an attempt begin to run, those that run succeed if they are to `finish`, those that
-        were asked to go go. Then it is as late as the operator wanted to look again.
+        """News of everything, one look, Kubernetes one step on; then it is as late as the operator wanted to look again.
+
+        `start` pods of an attempt begin to run, those that run succeed if they are to `finish`, those that were asked to go go.
         """
         cluster = self.cluster
         cluster.tell()

@@ -16,7 +16,6 @@ from medfinetune_operator.observation import Child, Job, Observation, Pod, PodPh
 from medfinetune_operator.reconcile import reconcile
 from medfinetune_operator.run import Run, read_run
 from medfinetune_operator.settings import Settings
-
 from support.manifests import minimal_manifest
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
