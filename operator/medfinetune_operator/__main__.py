@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from pydantic import ValidationError
+from yaml import YAMLError
 
 import medfinetune_operator.lean  # noqa: F401  # before whatever imports kopf
 from medfinetune_operator.cluster import Cluster
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None, writer: type[Cluster] = Cluster) ->
     configure()
     try:
         settings = Settings.load(file)
-    except (OSError, ValidationError) as error:
+    except (OSError, ValidationError, YAMLError) as error:
         parser.error(f"{file}: {error}")
     try:
         asyncio.run(operate(settings, writer))

@@ -4,7 +4,8 @@ could not be deleted while no operator is there.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import asyncio
+from collections.abc import Collection
 from typing import Any
 
 import kopf
@@ -13,26 +14,27 @@ from medfinetune_operator.inbox import Inbox
 from medfinetune_operator.kinds import WATCHED, Kind
 from medfinetune_operator.settings import Settings
 
+Tasks = Collection[asyncio.Task[Any]]
 
 CHUNK = 100
 """Objects of one answer when a watch begins: thousands at once would need the memory that the operator must do without."""
 
 
-def run_watches(inbox: Inbox, settings: Settings) -> Coroutine[Any, Any, None]:
-    """Watch what moves, where runs are carried, until told to stop. Raises whatever a watch ends with."""
+async def watch_runs(inbox: Inbox, settings: Settings) -> Tasks:
+    """Watch what moves, where runs are carried. The tasks go on for ever, or raise what a watch ends with."""
     chosen = _quiet()
     for kind in WATCHED:
         if kind.selector:
             chosen.watching.label_selectors[kind.value.plural] = kind.selector
     everywhere = not settings.watch_namespaces
-    return kopf.operator(registry=_registry(inbox, *WATCHED), settings=chosen, clusterwide=everywhere, namespaces=settings.watch_namespaces)
+    return await kopf.spawn_tasks(registry=_registry(inbox, *WATCHED), settings=chosen, clusterwide=everywhere, namespaces=settings.watch_namespaces)
 
 
-def lease_watch(inbox: Inbox, settings: Settings) -> Coroutine[Any, Any, None]:
+async def watch_lease(inbox: Inbox, settings: Settings) -> Tasks:
     """Watch the Lease, in its own namespace: there the operator may, and runs need not be seen."""
     chosen = _quiet()
     chosen.watching.field_selectors[Kind.LEASE.value.plural] = f"metadata.name={settings.lease_name}"
-    return kopf.operator(registry=_registry(inbox, Kind.LEASE), settings=chosen, namespaces=[settings.lease_namespace])
+    return await kopf.spawn_tasks(registry=_registry(inbox, Kind.LEASE), settings=chosen, namespaces=[settings.lease_namespace])
 
 
 def _registry(inbox: Inbox, *kinds: Kind) -> kopf.OperatorRegistry:

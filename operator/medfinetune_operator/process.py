@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from medfinetune_operator.cache import Cache
 from medfinetune_operator.client import Api, ApiError, Unreachable, connected
 from medfinetune_operator.cluster import Cluster
 from medfinetune_operator.controller import WORKERS, Controller
-from medfinetune_operator.handlers import lease_watch, run_watches
+from medfinetune_operator.handlers import watch_lease, watch_runs
 from medfinetune_operator.health import Health, serving
 from medfinetune_operator.inbox import Inbox
 from medfinetune_operator.lease import Lease, identity
@@ -43,11 +44,17 @@ class Parts:
 
 async def operate(settings: Settings, writer: type[Cluster] = Cluster) -> None:
     """Work until SIGTERM. `writer` makes every write to the API server. Raises ApiError or Unreachable where the start fails."""
+    told = asyncio.Event()
+    _on_signal(told)
     async with connected() as api:
         parts = _assemble(settings, writer(api, Cache()), api)
-        async with serving(parts.health, parts.counters.registry, settings.metrics_port):
-            if await _acquired(parts):
-                await _work(settings, parts)
+        async with (
+            serving(parts.health, parts.counters.registry, settings.metrics_port),
+            _running(told.wait(), parts.lease.acquire(parts.health.beat)) as waits,
+        ):
+            await _first_of(waits)
+            if not told.is_set():
+                await _work(settings, parts, told)
         await parts.reports.close()
 
 
@@ -63,42 +70,49 @@ def _assemble(settings: Settings, cluster: Cluster, api: Api) -> Parts:
     return Parts(controller, inbox, lease, health, reports, counters)
 
 
-async def _acquired(parts: Parts) -> bool:
-    """Wait for the Lease; False where the wait was ended by a signal."""
-    waiting, loop = asyncio.ensure_future(parts.lease.acquire(parts.health.beat)), asyncio.get_running_loop()
-    for sign in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sign, waiting.cancel)
-    with suppress(asyncio.CancelledError):
-        await waiting
-    return not waiting.cancelled()
-
-
-async def _work(settings: Settings, parts: Parts) -> None:
-    """Watch and reconcile until a signal comes, then let go of the Lease. The loss of the Lease ends the process on the spot."""
+async def _work(settings: Settings, parts: Parts, told: asyncio.Event) -> None:
+    """Watch and reconcile until told to stop, then let go of the Lease. The loss of the Lease ends the process on the spot."""
+    parts.health.beat()
+    watches = [*await watch_runs(parts.inbox, settings), *await watch_lease(parts.inbox, settings)]
+    _on_signal(told)  # kopf has set its own: it would wait for tasks that are not its own
     async with _running(_until_lost(parts.lease)):
-        parts.health.beat()
         await parts.inbox.list_all()
         parts.health.ready = True
         say("everything listed")
         workers = [parts.controller.worker() for _ in range(WORKERS)]
-        async with _running(*workers, parts.controller.events.work(), parts.inbox.resync()) as ended:
-            watches = [asyncio.ensure_future(watch(parts.inbox, settings)) for watch in (run_watches, lease_watch)]
-            done, _ = await asyncio.wait([*watches, *ended], return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+        async with _running(told.wait(), *workers, parts.controller.events.work(), parts.inbox.resync()) as work:
+            await _first_of([*watches, *work])
     await parts.lease.release()
+    await _cancelled(watches)
+
+
+def _on_signal(told: asyncio.Event) -> None:
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, told.set)
+
+
+async def _first_of(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Return when one task has ended. Raises what it raised."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """End tasks, whatever they say to it."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
-async def _running(*work: Coroutine[None, None, None]) -> AsyncIterator[list[asyncio.Task[None]]]:
+async def _running(*work: Coroutine[Any, Any, Any]) -> AsyncIterator[list[asyncio.Task[Any]]]:
     """Tasks that run beside the block, and are cancelled at its end."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         yield tasks
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await _cancelled(tasks)
 
 
 async def _until_lost(lease: Lease) -> None:

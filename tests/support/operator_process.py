@@ -36,12 +36,12 @@ QUICK: Mapping[str, Any] = {
 class OperatorProcess:
     """One operator, with its log and settings in `folder`."""
 
-    def __init__(self, cluster: ControlPlane, folder: Path, environment: Mapping[str, str] | None = None, **settings: Any) -> None:
+    def __init__(self, cluster: ControlPlane, folder: Path, environment: Mapping[str, str] | None = None, account: str = ACCOUNT, **settings: Any) -> None:
         self.folder, self.port = folder / f"operator-{secrets.token_hex(4)}", free_port()
         self.folder.mkdir(parents=True)
         file = self.folder / "settings.yaml"
         file.write_text(yaml.safe_dump({**QUICK, "metricsPort": self.port, **settings}))
-        own = {"KUBECONFIG": str(cluster.kubeconfig_for(ACCOUNT)), "NO_PROXY": "*", **(environment or {})}
+        own = {"KUBECONFIG": str(cluster.kubeconfig_for(account)), "NO_PROXY": "*", **(environment or {})}
         command = [sys.executable, "-m", "medfinetune_operator", "--config", str(file)]
         self.server = Server(command, self.folder / "operator.log", {**os.environ, **own})
 
