@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from medfinetune_api.choices import AccessMode, Format, Method, MixBy, Precision
+from medfinetune_api.choices import AccessMode, Format, Method, MixBy, Precision, TaintEffect, TolerationOperator
 from medfinetune_api.ruled import Rule
 
 if TYPE_CHECKING:
@@ -271,6 +271,30 @@ GPUS_BY_PARALLELISM = Rule(
     found=lambda resources: f"{resources.gpu_resource} in {', '.join(_gpus_asked(resources))}",
     expected="requests and limits without the GPU resource",
     remedy="Remove it, and set parallelism.gpusPerNode: GPUs are asked for once prepare has succeeded.",
+    reason="FieldValueForbidden",
+)
+
+TOLERATION_KEY = Rule(
+    cel="(has(self.key) && self.key != '') || self.operator == 'Exists'",
+    holds=lambda toleration: bool(toleration.key) or toleration.operator is TolerationOperator.EXISTS,
+    expected="a key, or operator Exists",
+    remedy="Name the taint's key; without one, operator Exists tolerates every taint.",
+    field=".key",
+)
+TOLERATION_VALUE = Rule(
+    cel="!has(self.value) || self.value == '' || self.operator == 'Equal'",
+    holds=lambda toleration: not toleration.value or toleration.operator is TolerationOperator.EQUAL,
+    expected="a value only with operator Equal",
+    remedy="Remove the value, or set operator: Equal.",
+    field=".value",
+    reason="FieldValueForbidden",
+)
+TOLERATION_SECONDS = Rule(
+    cel="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+    holds=lambda toleration: toleration.toleration_seconds is None or toleration.effect is TaintEffect.NO_EXECUTE,
+    expected="tolerationSeconds only with effect NoExecute",
+    remedy="Remove tolerationSeconds, or set effect: NoExecute.",
+    field=".tolerationSeconds",
     reason="FieldValueForbidden",
 )
 

@@ -62,8 +62,10 @@ class ResourcesSpec(Ruled):
     """Memory of one GPU, such as 24Gi; prepare decides by it whether evaluate needs the whole gang. Default: one GPU holds the model."""
 
 
-class TolerationSpec(Contract):
+class TolerationSpec(Ruled):
     """A taint that the pods tolerate, as in a Pod; only those that the cluster's administrator allows."""
+
+    rules = (rules.TOLERATION_KEY, rules.TOLERATION_VALUE, rules.TOLERATION_SECONDS)
 
     key: TolerationKey | None = None
     """Key of the taint; absent, with operator Exists, tolerates all."""

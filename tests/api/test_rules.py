@@ -44,6 +44,10 @@ def variables(*names: str) -> dict[str, Any]:
     return {"pods": {"env": [{"name": name, "value": "1"} for name in names]}}
 
 
+def tolerating(**toleration: Any) -> dict[str, Any]:
+    return {"scheduling": {"tolerations": [toleration]}}
+
+
 def output(nodes: int = 1, **volume: Any) -> dict[str, Any]:
     return {"output": {"volume": {"persistentVolumeClaim": None, **volume}}, "parallelism": {"nodes": nodes}}
 
@@ -120,6 +124,20 @@ CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
     ),
     "a variable of the product": (rules.ENVIRONMENT_NOT_RESERVED, variables("PET_NNODES"), "spec.pods.env[0].name", variables("MY_PET_NNODES")),
     "a variable of the pod": (rules.ENVIRONMENT_NOT_RESERVED, variables("HOME"), "spec.pods.env[0].name", variables("HOMES")),
+    "toleration of nothing": (rules.TOLERATION_KEY, tolerating(), "spec.scheduling.tolerations[0].key", tolerating(operator="Exists")),
+    "toleration of an empty key": (rules.TOLERATION_KEY, tolerating(key=""), "spec.scheduling.tolerations[0].key", tolerating(key="a")),
+    "value with Exists": (
+        rules.TOLERATION_VALUE,
+        tolerating(key="a", operator="Exists", value="b"),
+        "spec.scheduling.tolerations[0].value",
+        tolerating(key="a", value="b"),
+    ),
+    "seconds without eviction": (
+        rules.TOLERATION_SECONDS,
+        tolerating(key="a", tolerationSeconds=1),
+        "spec.scheduling.tolerations[0].tolerationSeconds",
+        tolerating(key="a", effect="NoExecute", tolerationSeconds=1),
+    ),
     "variable twice": (rules.ENVIRONMENT_UNIQUE, variables("A", "A"), "spec.pods.env", variables("A", "a")),
     "label of Kueue": (
         rules.LABELS_NOT_RESERVED,

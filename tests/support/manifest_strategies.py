@@ -102,12 +102,14 @@ _AFFINITY = _some(
     nodeAffinity=_some(requiredDuringSchedulingIgnoredDuringExecution=_NODES),
     podAntiAffinity=_some(requiredDuringSchedulingIgnoredDuringExecution=st.lists(_PODS_TERM, max_size=2)),
 )
-_TOLERATION = _some(
-    key=st.sampled_from(["", "gpu"]),
-    operator=st.sampled_from(["Exists", "Equal"]),
-    value=st.sampled_from(["", "a"]),
-    effect=st.sampled_from(["NoSchedule", "NoExecute"]),
-    tolerationSeconds=st.integers(0, 60),
+_KEY, _EVICTED = st.fixed_dictionaries({"key": st.just("gpu")}), {"effect": st.just("NoExecute"), "tolerationSeconds": st.integers(0, 60)}
+_TOLERATION = st.sampled_from(
+    [
+        {"operator": "Exists"},
+        {"operator": "Exists", "key": "", "value": ""},
+        {"key": "gpu", "value": "a", "effect": "NoSchedule"},
+        {"key": "gpu", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60},
+    ]
 )
 _PODS = _some(
     image=st.sampled_from(["trainer", "registry.example/trainer@sha256:" + "0" * 64]),
