@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from datasets import Dataset
 from medfinetune_api.choices import ChatTemplate, LossOn, Method, Overlong, Packing, Precision, Schedule, Sharding, Toggle
@@ -178,7 +179,7 @@ def validations(plan: RunPlan) -> list[Mapping[str, Any]]:
 
 @dataclass
 class Agent:
-    """One running `python -m medfinetune_trainer train`."""
+    """One running stage of a gang: `python -m medfinetune_trainer train` or `evaluate`."""
 
     process: subprocess.Popen[str]
     log: Path
@@ -189,6 +190,10 @@ class Agent:
         out, _ = self.process.communicate(timeout=SECONDS)
         return self.process.returncode, json.loads(out.splitlines()[-1])
 
+    def workers(self) -> list[psutil.Process]:
+        """Its ranks' processes, once they run."""
+        return psutil.Process(self.process.pid).children()
+
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait until `condition()` is true; AssertionError with the log where that never comes, or the agent ends first."""
         deadline = time.monotonic() + SECONDS
@@ -198,14 +203,14 @@ class Agent:
             time.sleep(0.02)
 
 
-def agents(plan: RunPlan, nodes: int, logs: Path, started: int | None = None, **environment: str) -> list[Agent]:
-    """Start the train stage on `nodes` nodes of one worker each (only the first `started` of them), as an executor does."""
+def agents(plan: RunPlan, nodes: int, logs: Path, started: int | None = None, stage: str = "train", **environment: str) -> list[Agent]:
+    """Start the stage on `nodes` nodes of one worker each (only the first `started` of them), as an executor does."""
     logs.mkdir(exist_ok=True)
     file = logs / "plan.json"
     file.write_text(plan.to_json())
     port, *metrics = free_ports(1 + nodes)
     gang = {"PET_NNODES": str(nodes), "PET_NPROC_PER_NODE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"} | environment
-    return [_agent(file, logs / f"node-{node}.log", metrics[node], gang | {"PET_NODE_RANK": str(node)}) for node in range(started or nodes)]
+    return [_agent(stage, file, logs / f"node-{node}.log", metrics[node], gang | {"PET_NODE_RANK": str(node)}) for node in range(started or nodes)]
 
 
 def free_ports(count: int) -> list[int]:
@@ -219,8 +224,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _agent(plan: Path, log: Path, metrics_port: int, environment: Mapping[str, str]) -> Agent:
-    command = [sys.executable, "-m", "medfinetune_trainer", "train", "--plan", str(plan)]
+def _agent(stage: str, plan: Path, log: Path, metrics_port: int, environment: Mapping[str, str]) -> Agent:
+    command = [sys.executable, "-m", "medfinetune_trainer", stage, "--plan", str(plan)]
     with log.open("w") as stderr:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=os.environ | environment | {"MEDFINETUNE_METRICS_PORT": str(metrics_port)}
