@@ -12,7 +12,7 @@ from medfinetune_api.errors import Refusal
 from medfinetune_api.objects import CONTAINER
 
 from medfinetune_cli.cluster_client import TIMEOUT, Cluster
-from medfinetune_cli.cluster_errors import NotFound, api_errors
+from medfinetune_cli.cluster_errors import NotFound, Unreachable, api_errors
 from medfinetune_cli.log_pods import LogPod, Wanted, pods_of
 from medfinetune_cli.output import say
 from medfinetune_cli.run_state import RunState
@@ -91,9 +91,13 @@ class LogReader:
         timeout = (TIMEOUT[0], None) if follow else TIMEOUT
         options: dict[str, Any] = {"container": CONTAINER, "follow": follow, "_preload_content": False, "_request_timeout": timeout}
         options |= {} if self.tail is None else {"tail_lines": self.tail}
-        with api_errors(self.cluster.server):
-            for line in self.cluster.core.read_namespaced_pod_log(pod.name, self.cluster.namespace, **options):
-                self._write(pod, line, prefixed)
+        try:
+            with api_errors(self.cluster.server):
+                for line in self.cluster.core.read_namespaced_pod_log(pod.name, self.cluster.namespace, **options):
+                    self._write(pod, line, prefixed)
+        except Unreachable as refusal:
+            remedy = "The run goes on without being read. See whether its node is ready (kubectl get nodes), then try again."
+            raise Unreachable(f"log of pod {pod.name}", found=refusal.found, expected="an answer of its node", remedy=remedy) from None
 
     def _write(self, pod: LogPod, line: bytes, prefixed: bool) -> None:
         text = line.decode("utf-8", "replace")
