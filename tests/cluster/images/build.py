@@ -53,11 +53,11 @@ class Images:
         self._buildah("bud", "--quiet", *options, "--file=/dev/stdin", f"--tag={reference}", context, input=dockerfile)
 
     def _buildah(self, command: str, *arguments: str | Path, input: str | None = None) -> None:
-        """Run buildah, in the background of other work. Raises AssertionError with its words where it fails."""
+        """Run buildah. Raises AssertionError with its words where it fails."""
         # A layer passes through TMPDIR, and /tmp may be small or in memory.
         with TemporaryDirectory(dir=self._store) as temporary:
             # buildah leaves mounts behind, and notes of them in its run folder: in a mount namespace of its own both end with it.
-            line = ["unshare", "--mount", "nice", "-n", "10", "buildah", f"--root={self._store / 'buildah'}", f"--runroot={temporary}/run"]
+            line = ["unshare", "--mount", "buildah", f"--root={self._store / 'buildah'}", f"--runroot={temporary}/run"]
             line += ["--storage-driver=overlay", command, *map(str, arguments)]
             environment = os.environ | {"TMPDIR": temporary}
             done = subprocess.run(line, input=input, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)

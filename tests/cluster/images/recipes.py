@@ -17,7 +17,7 @@ _CODE = ("pyproject.toml", "README.md", "LICENSE", "crds", "trainer", "cli", "op
 
 def generation() -> str:
     """What the trainer's large layer is made from: images of another generation have little in common with these."""
-    return content([_CLONE / "Dockerfile.trainer", _CLONE / "locks" / "build.txt", _CLONE / "locks" / "trainer.txt"], _SUITE, _PACKAGES)
+    return content([_CLONE / "locks" / "build.txt", _CLONE / "locks" / "trainer.txt"], _SUITE, _PACKAGES)
 
 
 def pause(images: Images) -> str:
@@ -51,7 +51,7 @@ def _base(images: Images) -> str:
         cache.say("making a base image with debootstrap")
         unfinished = root.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        command: list[str | Path] = ["nice", "-n", "10", "debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, unfinished]
+        command: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, unfinished]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         unfinished.rename(root)
     images.built("medfinetune/base", tag, "FROM scratch\nCOPY . /\n", root)
