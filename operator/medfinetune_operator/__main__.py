@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from yaml import YAMLError
 
 import medfinetune_operator.lean  # noqa: F401  # before whatever imports kopf
 from medfinetune_operator.cluster import Cluster
+from medfinetune_operator.lease import identity
 from medfinetune_operator.logs import configure, say
 from medfinetune_operator.process import failure, operate
 from medfinetune_operator.settings import Settings
@@ -24,6 +26,8 @@ def main(arguments: list[str] | None = None, writer: type[Cluster] = Cluster) ->
     parser.add_argument("--config", type=Path, required=True, help="settings, as medfinetune_operator.settings describes them (JSON or YAML)")
     file = parser.parse_args(arguments).config
     configure()
+    # kopf's name for this process. Else it asks for the name of the user, and the id of an image's or a platform's user has none.
+    os.environ.setdefault("POD_ID", identity())
     try:
         settings = Settings.load(file)
     except (OSError, ValidationError, YAMLError) as error:
