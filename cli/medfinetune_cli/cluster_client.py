@@ -132,6 +132,8 @@ def connect(place: Place, namespace: str | None = None) -> Cluster:
         contexts, active = config.list_kube_config_contexts(file)
         chosen = _context(contexts, active, place.context)
         config.load_kube_config(file, chosen["name"], settings, persist_config=False)
+        if not settings.host:
+            raise ConfigException("Expected key server")
     except (ConfigException, YAMLError, OSError, TypeError, AttributeError) as error:
         raise _not_configured(file, error) from None
     return Cluster(client.ApiClient(settings), place.namespace or namespace or chosen["context"].get("namespace") or "default")

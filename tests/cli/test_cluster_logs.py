@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason, ConditionStatus, ConditionType
 from medfinetune_cli.cluster_client import Place, connect
 from medfinetune_cli.log_pods import Wanted, pods_of
@@ -23,10 +24,10 @@ def test_without_pods_it_says_what_the_run_waits_for(cli: ClusterCli) -> None:
 SELECTIONS = [
     (Wanted(), ["train-a2-0", "train-a2-1"]),
     (Wanted(rank=1), ["train-a2-1"]),
-    (Wanted(stage="prepare"), ["prepare-a1-0"]),
-    (Wanted(stage="train", attempt=1), ["train-a1-0", "train-a1-1"]),
-    (Wanted(stage="purge"), ["purge-a1-0"]),
-    (Wanted(stage="evaluate"), []),
+    (Wanted(stage=Stage.PREPARE), ["prepare-a1-0"]),
+    (Wanted(stage=Stage.TRAIN, attempt=1), ["train-a1-0", "train-a1-1"]),
+    (Wanted(stage=Stage.PURGE), ["purge-a1-0"]),
+    (Wanted(stage=Stage.EVALUATE), []),
 ]
 
 
