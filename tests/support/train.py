@@ -47,8 +47,8 @@ from support.gang import gang
 from support.models import VOCABULARY, tiny
 
 LANGUAGES = ("en", "ko")
-SECONDS = 240.0
-"""Time bound of one wait."""
+SECONDS = 600.0
+"""Time bound of one wait: far above what it takes on a busy machine, so that only a deadlock reaches it."""
 
 Documents = Sequence[tuple[Sequence[int], Sequence[int], str]]
 """(input_ids, loss_mask, language) each."""
@@ -186,8 +186,12 @@ class Agent:
     metrics_port: int
 
     def end(self) -> tuple[int, dict[str, Any]]:
-        """Wait for its end: exit code and StageResult."""
-        out, _ = self.process.communicate(timeout=SECONDS)
+        """Wait for its end: exit code and StageResult. AssertionError with the log where that never comes; its ranks die with it."""
+        try:
+            out, _ = self.process.communicate(timeout=SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"no end within {SECONDS} s: {self.log.read_text()}") from None
         return self.process.returncode, json.loads(out.splitlines()[-1])
 
     def workers(self) -> list[psutil.Process]:
