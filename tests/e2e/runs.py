@@ -11,6 +11,7 @@ from typing import Any
 import tiny_base
 import yaml
 from cluster.processes import wait_until
+from e2e import deployment
 from e2e.cluster_access import SECONDS, Cluster
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "01-minimal"
@@ -78,7 +79,7 @@ class RunOnCluster:
                 here("get", "medfinetune", self.name, "--output=yaml"),
                 here("get", "pods,jobs,events"),
                 here("logs", f"--selector=medfinetune.io/run={self.name}", "--prefix", "--tail=40"),
-                self.cluster.kubectl("logs", "--namespace=medfinetune-system", "deployment/medfinetune-operator", "--tail=100", check=False),
+                deployment.logs(self.cluster),
             ]
         )
 

@@ -31,9 +31,10 @@ class Volumes:
         """Copy all that is in `folder` to the top of the volume."""
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.add(folder, arcname=".")
-        # Not the folder itself: its owner is the volume's business.
-        self._run("tar", "--extract", "--no-same-owner", "--no-overwrite-dir", f"--directory=/volumes/{claim}", input=packed.getvalue())
+            # Not the folder itself: who owns the volume's top is the cluster's business.
+            for path in folder.iterdir():
+                archive.add(path, arcname=path.name)
+        self._run("tar", "--extract", "--no-same-owner", f"--directory=/volumes/{claim}", input=packed.getvalue())
 
     def copy(self, claim: str, to: Path) -> None:
         """Copy all that is on the volume to the folder `to`."""
