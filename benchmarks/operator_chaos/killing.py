@@ -25,8 +25,8 @@ NTH = 4
 class Killing:
     """Starts and kills operators. `ends` counts them by how they ended, `seen` the writes by kind."""
 
-    def __init__(self, folder: Path, kubeconfig: Path, settings: Path, seed: int) -> None:
-        self._folder, self._kubeconfig, self._settings = folder, kubeconfig, settings
+    def __init__(self, folder: Path, kubeconfig: Path, settings: Path, seed: int, forget_lease: Callable[[], None]) -> None:
+        self._folder, self._kubeconfig, self._settings, self._forget_lease = folder, kubeconfig, settings, forget_lease
         self._chance, self._lives = random.Random(seed), 0
         self.ends: Counter[str] = Counter()
         self.seen: Counter[str] = Counter()
@@ -50,6 +50,8 @@ class Killing:
     def start(self, target: tuple[str, str] | None = None) -> Server:
         """An operator that dies at `target` (before or after, and the write), or does not."""
         self._lives += 1
+        if target and target[1] == "create LEASE":  # which else happens once in a cluster's life
+            self._forget_lease()
         plan = {"note": str(self._note())} | ({"when": target[0], "write": target[1], "nth": self._chance.randint(1, self._often(target[1]))} if target else {})
         command = [sys.executable, "-m", "benchmarks.operator_chaos.doomed", json.dumps(plan), "--config", self._settings]
         environment = operator_environment(self._kubeconfig, f"operator-{self._lives}") | {"PYTHONPATH": str(ROOT)}

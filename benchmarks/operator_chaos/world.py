@@ -33,7 +33,7 @@ FATES: Mapping[str, int] = {
     "storage": 1,
     "stalled": 1,
     "drained": 4,
-    "half a gang": 3,
+    "half a gang": 5,
     "bad data": 1,
 }
 """What happens to an attempt, by weight."""
