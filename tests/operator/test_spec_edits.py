@@ -27,6 +27,7 @@ EVERYWHERE = {
     "spec.data.sources[0].format": "Exam",
     "spec.evaluation.tasks[0].format": "Exam",
     "spec.data.mixture.ratio": {"en": 2},
+    "spec.scheduling.tolerations[0].effect": "NoExecute",
     "spec.runPolicy.cancel": False,
 }
 
@@ -39,7 +40,13 @@ def full(differences: Mapping[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-HELD_OUT = full({"spec.data.validation.sources": ABSENT, "spec.output.volume.claimTemplate": ABSENT})
+HELD_OUT = full(
+    {
+        "spec.data.validation.sources": ABSENT,
+        "spec.output.volume.claimTemplate": ABSENT,
+        "spec.scheduling.tolerations[0].value": ABSENT,
+    }
+)
 OWN_FILES = full(
     {
         "spec.data.validation.fraction": ABSENT,
@@ -48,6 +55,7 @@ OWN_FILES = full(
         "spec.data.validation.sources[0].path": "held",
         "spec.data.validation.sources[0].format": "Exam",
         "spec.output.volume.persistentVolumeClaim": ABSENT,
+        "spec.scheduling.tolerations[0].operator": "Equal",
     }
 )
 

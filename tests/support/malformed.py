@@ -235,11 +235,16 @@ SCHEDULING = (
     _case("33 node labels", f"{WHERE}.nodeSelector", {f"l{i}": "x" for i in range(33)}),
     _case("unknown toleration operator", f"{WHERE}.tolerations", [{"operator": "In"}], f"{WHERE}.tolerations[0].operator"),
     _case("unknown taint effect", f"{WHERE}.tolerations", [{"key": "a", "effect": "NoRun"}], f"{WHERE}.tolerations[0].effect"),
-    _case("17 tolerations", f"{WHERE}.tolerations", [{"key": f"k{i}"} for i in range(17)]),
     _case("toleration of nothing", f"{WHERE}.tolerations", [{}], f"{WHERE}.tolerations[0].key"),
     _case("value with Exists", f"{WHERE}.tolerations", [{"key": "a", "operator": "Exists", "value": "b"}], f"{WHERE}.tolerations[0].value"),
     _case("seconds without eviction", f"{WHERE}.tolerations", [{"key": "a", "tolerationSeconds": 1}], f"{WHERE}.tolerations[0].tolerationSeconds"),
-    _case("negative toleration", f"{WHERE}.tolerations", [{"key": "a", "effect": "NoExecute", "tolerationSeconds": -1}], f"{WHERE}.tolerations[0].tolerationSeconds"),
+    _case("17 tolerations", f"{WHERE}.tolerations", [{"key": f"k{i}"} for i in range(17)]),
+    _case(
+        "negative toleration",
+        f"{WHERE}.tolerations",
+        [{"key": "a", "effect": "NoExecute", "tolerationSeconds": -1}],
+        f"{WHERE}.tolerations[0].tolerationSeconds",
+    ),
     _case("unknown affinity", f"{WHERE}.affinity.zoneAffinity", {}),
     _case(
         "nodes of no term",
