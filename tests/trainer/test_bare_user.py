@@ -30,8 +30,7 @@ def volume() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("home", [None, "/tmp"])
-def test_every_stage_works_for_a_user_without_a_name(volume: Path, home: str | None) -> None:
+def test_every_stage_works_for_a_user_without_a_name(volume: Path) -> None:
     models = models_volume()
     models.chmod(0o755)
     task = {**SOURCES[0], "name": "exam", "limit": 2}
@@ -39,16 +38,20 @@ def test_every_stage_works_for_a_user_without_a_name(volume: Path, home: str | N
     plan = plan.model_copy(update={"training": plan.training.model_copy(update={"epochs": 1})})
     file = volume / "plan.json"
     file.write_text(plan.to_json(), encoding="utf-8")
-    environment = {name: value for name, value in os.environ.items() if name in KEPT} | {"OMP_NUM_THREADS": "1"} | ({"HOME": home} if home else {})
+    environment = {name: value for name, value in os.environ.items() if name in KEPT} | {"OMP_NUM_THREADS": "1"}
     before = set(volume.parent.parent.glob("*"))
     for stage in ("prepare", "train", "evaluate", "purge"):
-        command = [sys.executable, "-m", "medfinetune_trainer", stage, "--plan", str(file)]
-        done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False, **_as_nobody())
+        command = [*_as_nobody(), sys.executable, "-m", "medfinetune_trainer", stage, "--plan", str(file)]
+        done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
         result = StageResult.model_validate_json(done.stdout)
         assert (done.returncode, result.exit_code) == (0, 0), done.stdout + done.stderr
     assert {path.name for path in plan.folder.root.iterdir() if path.name[0] != "."} == {"adapter", "evaluation", "metrics.jsonl", "plan.json", "prepared.json"}
     assert not [path for path in set(volume.parent.parent.glob("medfinetune-*")) - before if path.stat().st_uid == NOBODY]
 
 
-def _as_nobody() -> dict[str, object]:
-    return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+def _as_nobody() -> list[str]:
+    """Only what is needed to read this Python and this clone, which may lie in root's own home, is left of root's rights; nothing to write with."""
+    if os.geteuid():
+        return []
+    kept = [f"--{kind}-caps=-all,+dac_read_search" for kind in ("inh", "ambient")]
+    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *kept, "--bounding-set=-all,+dac_read_search"]
