@@ -18,8 +18,8 @@ from medfinetune_operator.stopping import owner_stops, slow_pod, why_stop
 from medfinetune_operator.verdict import Verdict
 from medfinetune_operator.waiting import claims_wait, node_lost, not_allowed, others_wait, refused, standing, uncreatable
 
-QUIET = (ConditionReason.RUNNING, ConditionReason.QUEUED)
-"""What an attempt may be for days: events tell when that changes."""
+QUIET = (ConditionReason.STARTING, ConditionReason.RUNNING, ConditionReason.QUEUED)
+"""What an attempt may be for long, with nothing amiss: events tell when that changes."""
 ALARMING = (ConditionReason.STALLED, ConditionReason.DEADLINE_EXCEEDED, ConditionReason.SCHEDULING_TIMEOUT)
 """Reasons to stop an attempt that nobody asked for."""
 
@@ -74,6 +74,7 @@ def _create(draft: Draft, attempt: Attempt) -> None:
         close(draft, attempt, Verdict(reason))
         return
     _say(draft, attempt, waiting)
+    draft.look_in(LOOK_AGAIN_SECONDS)
     if held is None:
         draft.make, draft.start = missing(draft, attempt.stage), attempt
 

@@ -65,7 +65,7 @@ def with_endings(endings: tuple[PodEnding, ...], pods: Iterable[Pod]) -> tuple[P
     """The endings written down so far and those of `pods`: the most decisive of each index, at most 64 in all."""
     best = {each.index: each for each in endings}
     for ending in filter(None, map(_ending, pods)):
-        best[ending.index] = min(best.get(ending.index, ending), ending, key=_rank)
+        best[ending.index] = min(best.get(ending.index, ending), ending, key=lambda each: (_rank(each), each.exit_code or 0))
     decisive = sorted(best.values(), key=lambda each: (_rank(each), each.index))[:ENTRIES]
     return tuple(sorted(decisive, key=lambda each: each.index))
 

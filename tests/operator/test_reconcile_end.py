@@ -120,6 +120,13 @@ def test_an_end_is_final_whatever_is_seen_afterwards(stage: Stage) -> None:
             assert [job.name for job in decision.stop] == ([seen.name] if seen.live and not (stage is Stage.PURGE and number == 9) else [])
 
 
+def test_a_stage_that_completes_after_the_end_does_not_undo_it() -> None:
+    run = reached(Stage.TRAIN)
+    run = after(run, decide(run, a_job(Stage.TRAIN, failed=True), failed(Stage.TRAIN, Exit.DIVERGED)))
+    decision = decide(run, *done(Stage.TRAIN, 2))
+    assert (condition(decision, ConditionType.TRAINED).status, decision.status.phase) == (ConditionStatus.FALSE, Phase.FAILED)
+
+
 def test_the_newest_two_finished_jobs_of_each_stage_stay_for_their_logs() -> None:
     run = reached(Stage.TRAIN)
     old = [a_job(Stage.TRAIN, number, failed=True) for number in range(1, 6)]

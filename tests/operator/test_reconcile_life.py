@@ -43,8 +43,9 @@ def test_only_what_is_missing_is_made_and_a_gang_needs_its_service() -> None:
 def test_creating_is_asked_for_until_the_job_is_seen() -> None:
     run = reached(Stage.PREPARE)
     assert decide(run).start == run.status.attempts[0]
+    assert decide(run).again is not None
     decision = decide(run, a_job(Stage.PREPARE))
-    assert decision.start is None
+    assert (decision.start, decision.again) == (None, 900.0)
     assert attempt(decision).job_uid == "uid-run-prepare-a1"
 
 
@@ -89,12 +90,11 @@ def test_stages_leave_what_others_need_to_know() -> None:
 )
 def test_a_lost_termination_message_leaves_what_is_safe(spec: dict[str, object], facts: PreparedFacts) -> None:
     run = reached(Stage.PREPARE, **spec)
-    for lost in (
-        (),
-        (a_pod(Stage.PREPARE, phase=PodPhase.SUCCEEDED, exit_code=0),),
-        (a_pod(Stage.PREPARE, phase=PodPhase.SUCCEEDED, result=said(Stage.PREPARE)),),
-    ):
-        assert decide(run, a_job(Stage.PREPARE, complete=True), *lost).status.prepared == facts
+    another = said(Stage.TRAIN, micro_batch=9.0, total_steps=9.0, evaluate_on_gang=1.0)
+    for message in (None, said(Stage.PREPARE), another):
+        pod = a_pod(Stage.PREPARE, phase=PodPhase.SUCCEEDED, exit_code=0, result=message)
+        assert decide(run, a_job(Stage.PREPARE, complete=True), pod).status.prepared == facts
+    assert decide(run, a_job(Stage.PREPARE, complete=True)).status.prepared == facts
 
 
 def test_a_job_is_not_complete_while_news_of_its_pods_is_on_its_way() -> None:
@@ -139,6 +139,10 @@ def test_another_attempt_may_begin_before_the_last_step_seen() -> None:
     run = after(run, decide(run, a_job(Stage.TRAIN, failed=True), a_pod(Stage.TRAIN, phase=PodPhase.FAILED, exit_code=1)))
     run = after(run, decide(run, now=later(60)))
     assert told(decide(run, *running(Stage.TRAIN, number=2, now=later(70)), now=later(80), reports=(report(21, 79),))) == (21, 21, later(79))
+
+
+def test_a_step_to_resume_from_lies_before_the_step() -> None:
+    assert attempt(decide(reached(Stage.TRAIN), *running(Stage.TRAIN), reports=(report(30, 5, resume_step=31),))).resume_step is None
 
 
 @given(

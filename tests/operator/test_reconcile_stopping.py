@@ -48,7 +48,8 @@ def test_stopping_is_written_down_then_done_then_awaited() -> None:
     assert decide(run, *gang).stop == decision.stop, "asked for again: the deletion may not have gone through"
     going = decide(run, a_job(Stage.TRAIN, deleting=True), *gang[1:], now=later(70))
     assert (going.stop, attempt(going).end_time) == ((), None)
-    assert attempt(decide(run, *gang[1:], now=later(80))).end_time is None, "the Job is gone, its pods are not"
+    left = decide(edited(run, cancel=True), *gang[1:], now=later(80), refusal=Reason.QUOTA_EXCEEDED)
+    assert attempt(left).end_time is None, "the Job is gone, its pods are not"
     assert attempt(decide(run, now=later(90))).end_time == later(90)
 
 
@@ -70,6 +71,11 @@ def test_a_suspended_run_holds_nothing_is_not_charged_and_goes_on_at_once() -> N
 def test_a_run_that_begins_suspended_starts_nothing() -> None:
     decision = decide(a_run(runPolicy={"suspend": True}))
     assert (decision.status.phase, decision.status.attempts, decision.make) == (Phase.SUSPENDED, (), ())
+
+
+def test_a_run_is_suspended_only_once_nothing_of_it_can_write() -> None:
+    decision = decide(a_run(runPolicy={"suspend": True}), a_pod(Stage.TRAIN, 5))
+    assert (decision.status.phase, condition(decision, ConditionType.PREPARED).reason) == (Phase.PENDING, Reason.STOPPING)
 
 
 def test_what_completes_while_it_is_stopped_is_complete() -> None:
@@ -150,6 +156,14 @@ def test_half_a_gang_gives_its_gpus_back_and_queues_again() -> None:
     assert decide(run, *running(Stage.TRAIN, 2, later(2000), number=2), now=later(2010)).status.delays == 0
 
 
+def test_a_pod_that_begins_to_run_too_late_changes_nothing() -> None:
+    run = reached(Stage.TRAIN, **GANG)
+    run = after(run, decide(run, *HALF, now=later(900)))
+    run = after(run, decide(run, a_job(Stage.TRAIN, pods_wanted=2, deleting=True), *running(Stage.TRAIN, 2)[1:], now=later(910)))
+    assert run.status.attempts[-1].running_time is None
+    assert decide(run, now=later(1600)).status.active_seconds == 0
+
+
 def test_delays_grow() -> None:
     run = reached(Stage.TRAIN, **GANG)
     waits = []
@@ -214,7 +228,7 @@ def test_a_stall_needs_evidence() -> None:
     told = after(run, decide(run, *gang, now=later(60), reports=(report(40, 60),)))
     assert decide(told, *gang, now=later(9000)).stop == (), "no report is no evidence"
     assert decide(told, *gang, now=later(9000), reports=(report(41, 8999),)).stop == (), "a new step"
-    assert decide(run, *gang, now=later(9000), reports=(replace(report(0, 9000), total_steps=-1),)).stop == (), "nonsense"
+    assert decide(told, *gang, now=later(9000), reports=(replace(report(41, 60), total_steps=-1),)).stop == (), "nonsense"
     evaluating = reached(Stage.EVALUATE, **GANG)
     evaluating = after(evaluating, decide(evaluating, *running(Stage.EVALUATE)))
     assert decide(evaluating, *running(Stage.EVALUATE), now=later(9000), reports=(report(100, 60),)).stop == ()

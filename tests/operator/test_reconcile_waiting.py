@@ -154,6 +154,7 @@ def test_a_ghost_of_another_attempt_holds_the_next_one_back() -> None:
     assert decide(run, ghost).start is None
     waits(decide(run, ghost, now=later(300)), ConditionType.TRAINED, Reason.NODE_LOST)
     assert decide(run, replace(ghost, phase=PodPhase.FAILED), now=later(300)).start is not None
+    assert decide(a_run(), ghost).status.attempts == (), "not even decided"
     assert decide(run, now=later(300)).start is not None, "a pod that is gone has ended"
 
 
