@@ -14,7 +14,7 @@ from typing import Any
 
 from cluster.programs import program
 
-SECONDS = 600
+SECONDS = 1200
 """Bound of every wait: far above what anything here takes, so that only a defect reaches it."""
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"}

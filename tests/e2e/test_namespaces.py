@@ -1,4 +1,4 @@
-"""A node leaves nothing behind, not even when the tests that started it are killed."""
+"""A node leaves no process, interface or mount behind, not even when the tests that started it are killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The control groups of one node: made for its pods, removed when the namespaces and with them every process are gone."""
+"""The control groups of one node: made for its pods, removed when the namespaces and with them every process are gone.
+
+No kernel takes empty groups away with a killed test run: they wait for the next node of that number, which removes them at its end.
+"""
 
 from __future__ import annotations
 
