@@ -77,6 +77,7 @@ def test_the_purge_waits_for_its_own_claim_only_and_makes_none() -> None:
 def test_neither_suspension_nor_cancelling_stops_the_purge() -> None:
     for policy in ({"suspend": True}, {"cancel": True}, {"activeDeadlineSeconds": 1}):
         run = a_run(reached(Stage.PURGE).status, generation=2, runPolicy=policy)
+        run = after(run, decide(run, *running(Stage.PURGE)))
         assert decide(run, *running(Stage.PURGE), now=later(HOUR)).stop == ()
 
 

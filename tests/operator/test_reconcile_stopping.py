@@ -62,7 +62,7 @@ def test_a_suspended_run_holds_nothing_is_not_charged_and_goes_on_at_once() -> N
     assert (condition(suspended, ConditionType.SUSPENDED).status, suspended.status.phase) == (ConditionStatus.TRUE, Phase.SUSPENDED)
     assert (suspended.start, suspended.again) == (None, None)
     assert decide(after(run, suspended), now=later(9000)).status == suspended.status
-    resumed = decide(edited(after(run, suspended), suspend=False), now=later(9000))
+    resumed = decide(edited(after(run, suspended), suspend=False), now=later(701))
     assert (attempt(resumed).number, resumed.start) == (2, attempt(resumed))
     assert (condition(resumed, ConditionType.SUSPENDED).reason, resumed.status.phase) == (Reason.RESUMED, Phase.TRAINING)
     assert [note.reason for note in resumed.notes] == [Reason.RESUMED]

@@ -97,6 +97,11 @@ def test_the_verdict_is_the_same_in_whatever_order_and_portions_endings_are_seen
     assert (at_once.reason, at_once.index) == (in_portions.reason, in_portions.index)
 
 
+def test_of_a_large_gang_the_decisive_endings_are_written_down() -> None:
+    stored = with_endings((), [*(ended(Exit.GANG_LOST, index) for index in range(99)), failed(Stage.TRAIN, 1, index=99, disrupted=True)])
+    assert (len(stored), judge(stored, (), 100).index) == (64, 99)
+
+
 def test_who_follows_another_never_outranks_a_cause() -> None:
     for code in set(EXITS) - set(FOLLOWING) - {Exit.SUCCEEDED}:
         for following in FOLLOWING:
