@@ -73,7 +73,7 @@ def wanted_paths(run: RunState, what: What) -> tuple[str, ...]:
     layout = RunFolder(Path())
     if what is What.ADAPTER and not (run.status.artifacts and run.status.artifacts.adapter):
         found = f"none: the run is {run.phase}" + (f" ({run.reason})" if run.reason else "")
-        remedy = "Wait until it has succeeded (medfinetune status --watch), or fetch --what metrics."
+        remedy = f"Wait until it has succeeded (medfinetune status {run.name} --watch), or fetch --what metrics."
         raise NothingToFetch(f"adapter of {run.name}", found=found, expected="an adapter that may be used", remedy=remedy)
     return {What.ADAPTER: (str(layout.adapter),), What.EVALUATION: (str(layout.evaluation),), What.METRICS: (str(layout.metrics),), What.ALL: ()}[what]
 
@@ -102,6 +102,7 @@ def _template(cluster: Cluster, run: RunState, image: str | None) -> Object:
 def _appearing(folder: Path) -> Iterator[Path]:
     """A folder to fill, which takes its final name once all went well, and is gone otherwise. Only its owner can read it."""
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
             yield made

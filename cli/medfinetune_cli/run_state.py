@@ -77,10 +77,11 @@ class RunState:
         succeeded = self.condition(ConditionType.SUCCEEDED)
         if succeeded and succeeded.status is ConditionStatus.TRUE:
             return Exit.SUCCEEDED
+        if self.reason is ConditionReason.CANCELLED:
+            return Exit.INTERRUPTED
         if self.last_attempt and self.last_attempt.exit_code in EXITS and self.last_attempt.exit_code:
             return Exit(self.last_attempt.exit_code)
-        reason = self.reason
-        return Exit.INTERRUPTED if reason is ConditionReason.CANCELLED else _CODES.get(str(reason), Exit.INTERNAL_ERROR)
+        return _CODES.get(str(self.reason), Exit.INTERNAL_ERROR)
 
     @property
     def reason(self) -> ConditionReason | None:

@@ -9,7 +9,7 @@ from medfinetune_cli.cluster_options import ContextOption, KubeconfigOption, Nam
 from medfinetune_cli.output import FormatOption, chosen, refusals
 from medfinetune_cli.policy import Change, change_policy
 
-SUSPEND = Change("suspend", True, "suspending: it writes a checkpoint and gives its GPUs back; continue it by: medfinetune resume", "is suspended already")
+SUSPEND = Change("suspend", True, "suspending: it writes a checkpoint and gives its GPUs back; continue it by `medfinetune resume`", "is suspended already")
 
 
 def suspend(

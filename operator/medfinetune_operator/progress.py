@@ -89,5 +89,5 @@ def _progress(report: Report, reports: tuple[Report, ...]) -> Progress | None:
 
 
 def _measure(value: float | None) -> float | None:
-    """A figure that is one: not negative, not infinite, not NaN."""
-    return value if value is not None and math.isfinite(value) and value >= 0 else None
+    """A figure that is one: not negative, not infinite, not NaN. To four places: people read it, and `kubectl get` prints every digit."""
+    return round(value, 4) if value is not None and math.isfinite(value) and value >= 0 else None

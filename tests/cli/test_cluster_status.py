@@ -81,6 +81,7 @@ ENDINGS = [
     (failed(ConditionReason.STALLED, reason="Stalled"), 77),
     (failed(ConditionReason.EVIDENCE_LOST, reason="EvidenceLost"), 1),
     (failed(ConditionReason.CANCELLED), 75),
+    (failed(ConditionReason.CANCELLED, reason="OutOfMemory", exitCode=76), 75),
 ]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from medfinetune_api.choices import Stage
 from medfinetune_api.errors import InvalidManifest, InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
@@ -183,6 +184,10 @@ def test_what_the_volume_does_to_a_rank_is_a_storage_failure(number: int) -> Non
     ("error", "code", "says"),
     [
         (torch.OutOfMemoryError(), Exit.OUT_OF_MEMORY, "Lower spec.training.microBatch"),
+        (torch.AcceleratorError("CUDA error: out of memory"), Exit.OUT_OF_MEMORY, "Lower spec.training.microBatch"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), Exit.OUT_OF_MEMORY, "Lower spec.training.microBatch"),
+        (dist.DistBackendError("NCCL error: unhandled cuda error. Cuda failure 2 'out of memory'"), Exit.OUT_OF_MEMORY, "Lower spec.training.microBatch"),
+        (RuntimeError("unable to mmap 64 bytes from file <shm>: Cannot allocate memory (12)"), Exit.HOST_OUT_OF_MEMORY, "spec.resources.train"),
         (MemoryError(), Exit.HOST_OUT_OF_MEMORY, "spec.resources.train"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), Exit.HOST_OUT_OF_MEMORY, "spec.resources.train"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 
 from medfinetune_api.choices import Stage
@@ -12,6 +13,9 @@ _SMALLER = {
     Stage.TRAIN: "Lower spec.training.microBatch, set activationCheckpointing: Enabled, or choose sharding Full.",
     Stage.EVALUATE: "Lower spec.evaluation.batchSize; training need not be repeated.",
 }
+
+_SAID_BY_CUDA = re.compile(r"CUDA error: out of memory|CU(BLAS|DNN|SPARSE|SOLVER)_STATUS_ALLOC_FAILED|Cuda failure (2 )?'out of memory'")
+_SAID_BY_HOST = re.compile(r"DefaultCPUAllocator|Cannot allocate memory")
 
 
 def memory_refusal(error: BaseException, stage: Stage, where: str) -> OutOfMemory | HostOutOfMemory | None:
@@ -29,12 +33,15 @@ def memory_refusal(error: BaseException, stage: Stage, where: str) -> OutOfMemor
 
 
 def _accelerator(error: BaseException) -> bool:
+    """torch's allocator has an error of its own; CUDA, cuBLAS and NCCL say it in a RuntimeError (DistBackendError is one), by these words."""
     torch = sys.modules.get("torch")
-    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+    if torch is None:
+        return False
+    return isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and _SAID_BY_CUDA.search(str(error)) is not None)
 
 
 def _host(error: BaseException) -> bool:
     """Python's, numpy's and Arrow's own error, the kernel's, and what torch's CPU allocator says in a plain RuntimeError."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _SAID_BY_HOST.search(str(error)) is not None)
