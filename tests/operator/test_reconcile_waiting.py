@@ -148,6 +148,16 @@ def test_a_lost_node_is_named_with_both_remedies_and_nothing_is_forced() -> None
     assert (attempt(vanished).reason, attempt(vanished).node, attempt(vanished).charged) == (Reason.DISRUPTED, "node-0", False)
 
 
+def test_a_pod_that_has_ended_is_not_lost_and_one_that_is_lost_outlives_its_job() -> None:
+    run = reached(Stage.TRAIN)
+    seen = (a_job(Stage.TRAIN, pods_wanted=2), a_pod(Stage.TRAIN), a_pod(Stage.TRAIN, index=1, phase=PodPhase.SUCCEEDED, deletion=NOW))
+    assert condition(decide(run, *seen, now=later(301)), ConditionType.TRAINED).reason is Reason.RUNNING
+    run = after(run, decide(run, *seen))
+    cancelled = a_run(run.status, generation=2, runPolicy={"cancel": True})
+    decision = decide(cancelled, a_pod(Stage.TRAIN, deletion=NOW), now=later(301))
+    assert (attempt(decision).end_time, condition(decision, ConditionType.TRAINED).reason) == (None, Reason.NODE_LOST)
+
+
 def test_a_ghost_of_another_attempt_holds_the_next_one_back() -> None:
     run = reached(Stage.TRAIN)
     ghost = a_pod(Stage.PREPARE, 7, deletion=NOW)
