@@ -106,3 +106,26 @@ def test_what_nobody_reads_is_not_kept() -> None:
     kept = cache.named(Kind.POD, *key_of(pod))
     assert kept == {"metadata": {"namespace": "ns", "name": "p", "uid": "u", "resourceVersion": "1"}, "spec": {"nodeName": "n"}}
     assert "managedFields" in pod["metadata"]
+
+
+def job(name: str, version: int, namespace: str = "ns") -> Json:
+    return {"metadata": {"namespace": namespace, "name": name, "uid": name, "resourceVersion": str(version), "labels": {RUN_LABEL: name}}}
+
+
+def test_a_list_of_one_watched_namespace_says_nothing_of_another() -> None:
+    cache = Cache()
+    for namespace in ("ward-1", "ward-2"):
+        cache.put(Kind.JOB, job("a", 1, namespace))
+    assert cache.true_up(Kind.JOB, "ward-1", [], "5") == {("ward-1", "a")}
+    assert cache.named(Kind.JOB, "ward-1", "a") is None
+    assert cache.named(Kind.JOB, "ward-2", "a")
+    assert not cache.put(Kind.JOB, job("b", 3, "ward-1"))
+    assert cache.put(Kind.JOB, job("b", 3, "ward-2"))
+
+
+def test_a_list_takes_away_what_is_as_old_as_itself_and_nothing_newer() -> None:
+    cache = Cache()
+    for name, version in (("a", 4), ("b", 5), ("c", 6)):
+        cache.put(Kind.JOB, job(name, version))
+    assert cache.true_up(Kind.JOB, None, [], "5") == {("ns", "a"), ("ns", "b")}
+    assert held(cache) == {"c": "6"}
