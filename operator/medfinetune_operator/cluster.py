@@ -54,22 +54,27 @@ class Cluster:
             raise
         self.cache.put(Kind.RUN, stored)
 
-    async def create(self, manifest: Json) -> None:
-        """Create an object of a run; done already is done. Raises Refused where the API server will not have it or the name is another's."""
+    async def create(self, manifest: Json) -> Json:
+        """Create an object of a run; done already is done. Returns it. Raises Refused where the API server will not have it or the name is another's."""
         kind, meta = kind_of(manifest), manifest["metadata"]
         try:
             made = await self.write("create", kind, meta["namespace"], meta["name"], manifest)
         except ApiError as error:
             made = await self._own_of_that_name(kind, meta, error)
         self.cache.put(kind, made)
+        return made
 
     async def apply(self, manifest: Json) -> None:
-        """Create or update an object of a run by server-side apply. Raises Refused where the API server will not have it."""
+        """Create an object of a run, or update the run's own by server-side apply. Raises Refused as `create` does, Outdated where what was known is gone.
+
+        An apply takes over whatever it finds, so it is bound to the uid of an object that is known to be the run's.
+        """
         kind, meta = kind_of(manifest), manifest["metadata"]
-        try:
-            self.cache.put(kind, await self.write("apply", kind, meta["namespace"], meta["name"], manifest))
-        except ApiError as error:
-            raise _refused(error) from None
+        known = self.cache.named(kind, meta["namespace"], meta["name"])
+        if known is None or not _same_run(known, meta):
+            known = await self.create(manifest)
+        if not _annotated_as(known, meta):
+            await self._update(kind, manifest | {"metadata": meta | {"uid": known["metadata"]["uid"]}})
 
     async def delete(self, kind: Kind, namespace: str, name: str, uid: str) -> None:
         """Delete that very object, and it only once what it owns is gone. One that is gone already is forgotten."""
@@ -100,14 +105,35 @@ class Cluster:
         found = await self.api.get(kind, meta["namespace"], meta["name"])
         if found is None:
             raise Outdated from None
-        if (found["metadata"].get("labels") or {}).get(UID_LABEL) != meta["labels"][UID_LABEL]:
+        if not _same_run(found, meta):
             raise _refused(error) from None
         return found
+
+    async def _update(self, kind: Kind, manifest: Json) -> None:
+        meta = manifest["metadata"]
+        try:
+            self.cache.put(kind, await self.write("apply", kind, meta["namespace"], meta["name"], manifest))
+        except ApiError as error:
+            if error.status != 409:
+                raise _refused(error) from None
+            await self.refresh(kind, meta["namespace"], meta["name"])
+            raise Outdated from None
 
 
 def _refused(error: ApiError) -> Exception:
     reason = refusal_of(error)
     return error if reason is None else Refused(reason)
+
+
+def _same_run(found: Json, meta: Json) -> bool:
+    same: bool = (found["metadata"].get("labels") or {}).get(UID_LABEL) == meta["labels"][UID_LABEL]
+    return same
+
+
+def _annotated_as(found: Json, meta: Json) -> bool:
+    """Whether what was applied last, which the annotations tell, is this."""
+    stamp: dict[str, str] = meta["annotations"]
+    return stamp.items() <= (found["metadata"].get("annotations") or {}).items()
 
 
 def _identity(meta: Json) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason as Reason
 from medfinetune_api.conditions import ConditionType, Phase
 from medfinetune_api.exits import Exit
-from medfinetune_api.objects import METRICS_PORT
+from medfinetune_api.objects import METRICS_PORT, RUN_LABEL
 from medfinetune_api.status import FineTuneStatus
-from support.api import BATCH, CORE
+from support.api import BATCH, CORE, Json
 from support.operated import Operated, endings, operated, phase, reason, text_of
 from support.pod_player import SUCCEEDS, WORKS, Act, Part, Script
 
@@ -219,6 +219,35 @@ def test_a_name_that_somebody_else_has_is_waited_for(stage: Operated) -> None:
     stage.wait("name-taken", "waiting", reason(ConditionType.PREPARED, Reason.NAME_TAKEN))
     stage.api.send("DELETE", f"{BATCH}/namespaces/{stage.home}/jobs/name-taken-prepare-a1", {"propagationPolicy": "Background"})
     assert [each.number for each in stage.wait("name-taken", "succeeded", phase(Phase.SUCCEEDED)).attempts[:3]] == [1, 1, 1]
+
+
+def guessed(stage: Operated, name: str, path: str, spec: Json) -> tuple[str, Json]:
+    """An object of somebody else, made while the run waits suspended, under the name that the run's own is to have: where it is and what it is."""
+    uid = stage.apply(name, lambda part: SUCCEEDS, runPolicy={"suspend": True, "ttlSecondsAfterFinished": 1})
+    body = {"metadata": {"name": f"{name}-{uid[:8]}", "labels": {RUN_LABEL: name}}, "spec": spec}
+    theirs = stage.api.send("POST", path, body)
+    stage.policy(name, suspend=False)
+    return f"{path}/{theirs['metadata']['name']}", theirs
+
+
+def test_a_policy_of_somebody_else_is_not_taken_over(stage: Operated) -> None:
+    policies, spec = f"/apis/networking.k8s.io/v1/namespaces/{stage.home}/networkpolicies", {"podSelector": {"matchLabels": {"app": "theirs"}}}
+    path, theirs = guessed(stage, "guessed-policy", policies, spec)
+    stage.wait("guessed-policy", "waiting", reason(ConditionType.PREPARED, Reason.NAME_TAKEN))
+    assert stage.jobs("guessed-policy") == {}
+    assert stage.api.get(path) == theirs
+    stage.api.send("DELETE", path)
+    stage.wait("guessed-policy", "succeeded", phase(Phase.SUCCEEDED))
+
+
+def test_a_service_of_somebody_else_is_neither_taken_over_nor_deleted(stage: Operated) -> None:
+    path, theirs = guessed(stage, "guessed-service", f"{CORE}/namespaces/{stage.home}/services", {"selector": {"app": "theirs"}, "ports": [{"port": 80}]})
+    stage.wait("guessed-service", "waiting", reason(ConditionType.TRAINED, Reason.NAME_TAKEN))
+    stage.policy("guessed-service", cancel=True)
+    stage.wait("guessed-service", "cancelled", phase(Phase.CANCELLED))
+    plans = f"{CORE}/namespaces/{stage.home}/configmaps?labelSelector={RUN_LABEL}=guessed-service"
+    wait_until("its own objects to go", lambda: not stage.api.items(plans))
+    assert stage.api.get(path) == theirs
 
 
 def quota(stage: Operated, home: str, **hard: str) -> None:
