@@ -11,10 +11,12 @@ from medfinetune_api.objects import UID_LABEL
 from medfinetune_operator.cache import Cache, Json
 from medfinetune_operator.client import Api, ApiError
 from medfinetune_operator.kinds import Kind, kind_of
-from medfinetune_operator.refusals import Refused, refusal_of
+from medfinetune_operator.refusals import Refused, RightMissing, refusal_of, right_missing
 
 Verb = Literal["create", "replace", "apply", "delete"]
 
+RIGHTS: dict[Verb, str] = {"create": "create", "replace": "update", "apply": "patch", "delete": "delete"}
+"""The verbs of Kubernetes' roles."""
 MANAGER = {"fieldManager": "medfinetune-operator"}
 FORCE = MANAGER | {"force": "true"}
 
@@ -30,7 +32,16 @@ class Cluster:
         self.api, self.cache = api, cache
 
     async def write(self, verb: Verb, kind: Kind, namespace: str, name: str, body: Json, subresource: str | None = None) -> Json:
-        """One write, whatever it is. Returns what the API server answers."""
+        """One write, whatever it is. Returns what the API server answers. Raises RightMissing where the operator's role does not allow it."""
+        try:
+            return await self._send(verb, kind, namespace, name, body, subresource)
+        except ApiError as error:
+            if not right_missing(error):
+                raise
+            resource = "/".join(part for part in (kind.value.plural, subresource) if part)
+            raise RightMissing(error, RIGHTS[verb], resource) from None
+
+    async def _send(self, verb: Verb, kind: Kind, namespace: str, name: str, body: Json, subresource: str | None) -> Json:
         path = kind.path(namespace, name, subresource)
         match verb:
             case "create":

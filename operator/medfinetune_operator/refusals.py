@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from medfinetune_api.conditions import ConditionReason
 
 from medfinetune_operator.client import ApiError
@@ -11,6 +13,8 @@ QUOTA = "exceeded quota"
 QUOTA_MISSING = "failed quota"
 """What it says of pods that leave out a figure that the quota counts."""
 ADMISSION_CODES = frozenset({400, 403, 422})
+RIGHT_MISSING = re.compile(r'[\w./-]+( "[^"]*")? is forbidden: User "')
+"""How the authorizer begins, as admission does not: it refuses the operator, whatever the object."""
 
 
 class Refused(Exception):  # noqa: N818  # says what is so
@@ -21,11 +25,24 @@ class Refused(Exception):  # noqa: N818  # says what is so
         self.reason = reason
 
 
+class RightMissing(ApiError):  # noqa: N818  # says what is so
+    """The operator's own account may not do this. No fault of the run, and mended by its role alone: docs/rbac.md."""
+
+    def __init__(self, error: ApiError, verb: str, resource: str) -> None:
+        super().__init__(error.status, error.reason, error.text)
+        self.args = (f"{error.status} {error.reason}: the operator's account lacks the right to {verb} {resource}",)
+
+
+def right_missing(error: ApiError) -> bool:
+    """Whether the operator's account is refused, and not the object."""
+    return error.status == 403 and RIGHT_MISSING.match(error.text) is not None
+
+
 def refusal_of(error: ApiError) -> ConditionReason | None:
     """Why a create or apply was refused; None where it is no refusal but a failure, which a retry may mend."""
     if error.status == 409 and error.reason == "AlreadyExists":
         return ConditionReason.NAME_TAKEN
-    if error.status in ADMISSION_CODES:
+    if error.status in ADMISSION_CODES and not right_missing(error):
         return trouble_of(error.text)
     return None
 

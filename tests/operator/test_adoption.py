@@ -12,10 +12,11 @@ from cluster.processes import wait_until
 from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason as Reason
 from medfinetune_api.conditions import Phase
-from support.api import BATCH, Api
+from support.api import BATCH, MERGE, Api
 from support.operated import Operated, endings, operated, phase
-from support.operator_process import OperatorProcess, install_rights, operating
+from support.operator_process import ACCOUNT, OperatorProcess, install_rights, operating
 from support.pod_player import SUCCEEDS, WORKS, Act, Part
+from support.rights import Reviewer
 
 WHOLE = [("prepare", 1, "Succeeded", False), ("train", 1, "Succeeded", False), ("evaluate", 1, "Succeeded", False)]
 GONE_POD = {"POD_NAME": "operator-of-before"}
@@ -127,3 +128,20 @@ def test_what_a_watch_never_told_is_found_by_the_resync(stage: Operated) -> None
         stage.api.send("DELETE", f"{path}/{body['metadata']['name']}")
         wait_until("it to be made again", lambda path=path: len(stage.api.items(f"{path}?labelSelector=medfinetune.io/run=meddled")) == 1)  # type: ignore[misc]
     assert [each.reason for each in stage.status("meddled").attempts] == [Reason.SUCCEEDED, None]
+
+
+def test_a_right_that_the_operator_lacks_is_named_in_its_log_and_not_held_against_the_run(stage: Operated) -> None:
+    role, right, reviewer = "/apis/rbac.authorization.k8s.io/v1/clusterroles/medfinetune-operator", ("", "services", "create"), Reviewer(stage.cluster)
+    rules = (stage.api.get(role) or {})["rules"]
+    fewer = [rule | {"verbs": ["get", "list", "patch", "delete"]} if rule["resources"] == ["services"] else rule for rule in rules]
+    stage.api.send("PATCH", role, {"rules": fewer}, MERGE)
+    try:
+        wait_until("the right to be gone", lambda: not reviewer.may(ACCOUNT, stage.home, right))
+        stage.apply("unaided", lambda part: SUCCEEDS)
+        said = {"run": "unaided", "namespace": stage.home, "error": "403 Forbidden: the operator's account lacks the right to create services"}
+        log, tail = stage.operator.log, stage.operator.server.tail
+        wait_until("the missing right to be logged", lambda: any(said.items() <= line.items() for line in log()), evidence=tail)
+        assert Reason.ADMISSION_REFUSED not in [each.reason for each in stage.status("unaided").conditions]
+    finally:
+        stage.api.send("PATCH", role, {"rules": rules}, MERGE)
+    stage.wait("unaided", "succeeded", phase(Phase.SUCCEEDED))
