@@ -212,8 +212,10 @@ TARGETS_UNIQUE = _unique("targetModules", "", lambda lora: lora.target_modules o
 
 # pods
 
-RESERVED_PREFIXES = ("PET_", "MASTER_", "MEDFINETUNE_", "TORCHELASTIC_", "KUBERNETES_", "LD_", "PYTHON", "HF_", "CUDA_VISIBLE_", "NVIDIA_VISIBLE_")
-RESERVED_NAMES = ("HOME", "PATH", "TMPDIR", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TRANSFORMERS_OFFLINE")
+RESERVED_PREFIXES = ("PET_", "MASTER_", "MEDFINETUNE_", "TORCHELASTIC_", "KUBERNETES_", "LD_", "PYTHON", "HF_", "CUDA_", "NVIDIA_", "TRITON_")
+PLUGINS = ("NCCL_NET_PLUGIN", "NCCL_TUNER_PLUGIN", "NCCL_PROFILER_PLUGIN", "NCCL_CONF_FILE", "TORCH_EXTENSIONS_DIR", "TORCHINDUCTOR_CACHE_DIR")
+"""Variables that name code to load: it would run though the administrator allowed no such image."""
+RESERVED_NAMES = ("HOME", "PATH", "TMPDIR", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TRANSFORMERS_OFFLINE", *PLUGINS)
 RESERVED_DOMAINS = ("medfinetune.io/", "kubernetes.io/", "k8s.io/", "x-k8s.io/")
 _PREFIX = "^(" + "|".join(RESERVED_PREFIXES) + ")"
 

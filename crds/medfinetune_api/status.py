@@ -80,6 +80,8 @@ class Attempt(Contract):
     """Optimizer steps that were done when it began; absent where it never reported."""
     micro_batch: Rows | None = None
     """Rows in one forward pass of one rank, where this attempt overrides what prepare chose."""
+    starting_time: AwareDatetime | None = None
+    """Since when a pod is missing of a gang that was wholly running: another was put in its place and has not started."""
     endings: Annotated[tuple[PodEnding, ...], Field(max_length=ENTRIES)] = ()
     """Failed pods seen so far, while the attempt lives; at most 64."""
 
@@ -102,7 +104,7 @@ class Progress(Contract):
     gpu_memory_peak: Quantity | None = None
     """Highest GPU memory allocated on any rank, such as 18.5Gi; absent without a GPU."""
     update_time: AwareDatetime
-    """When the trainer measured this."""
+    """When the operator first heard of this step, by its own clock."""
 
 
 class PreparedFacts(Contract):

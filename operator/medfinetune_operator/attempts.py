@@ -64,7 +64,13 @@ def follow(draft: Draft) -> None:
             _rests(draft, attempt)
             fields |= {"running_time": None, "endings": ()}
         else:
-            fields |= {"running_time": _running_time(draft, attempt, job), "endings": with_endings(attempt.endings, draft.pods(attempt))}
+            running = _running_time(draft, attempt, job)
+            if attempt.running_time and running is None and job and job.started and attempt.running_time >= job.started:
+                _rests(draft, attempt)
+                fields["starting_time"] = draft.stamp
+            elif running:
+                fields["starting_time"] = None
+            fields |= {"running_time": running, "endings": with_endings(attempt.endings, draft.pods(attempt))}
         if any(getattr(attempt, name) != value for name, value in fields.items()):
             attempt = draft.replace_attempt(attempt, **fields)
         if attempt.running_time and attempt.stage is not Stage.PURGE and draft.status.delays:
@@ -96,8 +102,16 @@ def _rests(draft: Draft, attempt: Attempt) -> None:
 
 
 def _running_time(draft: Draft, attempt: Attempt, job: Job | None) -> object:
-    """Since when all pods run; counted anew where the Job was begun again since."""
-    since = attempt.running_time
-    if attempt.stopping or job is None or job.started is None or (since and since >= job.started):
+    """Since when all pods run; counted anew where the Job was begun again since, or a pod that was put in another's place has yet to start."""
+    since, pods = attempt.running_time, draft.pods(attempt)
+    if attempt.stopping or job is None or job.started is None:
         return since
-    return max(draft.stamp, job.started) if all_run(draft.pods(attempt), job.pods_wanted) else None
+    if since and since >= job.started and not _replaced(pods):
+        return since
+    return max(draft.stamp, job.started) if all_run(pods, job.pods_wanted) else None
+
+
+def _replaced(pods: tuple[Pod, ...]) -> bool:
+    """Whether an index has only pods that have not started, beside any that have ended."""
+    running = {pod.index for pod in pods if pod.phase is PodPhase.RUNNING}
+    return any(pod.phase is PodPhase.PENDING and pod.index not in running for pod in pods)

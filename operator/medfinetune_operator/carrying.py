@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from medfinetune_api.choices import Stage
-from medfinetune_api.conditions import ConditionReason
+from medfinetune_api.conditions import ConditionReason, ConditionType
 from medfinetune_api.status import Attempt
 
 from medfinetune_operator.attempts import active_seconds, add_attempt, last_attempt, next_number
 from medfinetune_operator.closing import close, ending
-from medfinetune_operator.conditions import STAGE_CONDITION, condition, is_terminal
+from medfinetune_operator.conditions import STAGE_CONDITION, condition, is_terminal, is_true
 from medfinetune_operator.draft import LOOK_AGAIN_SECONDS, Draft, Waiting
 from medfinetune_operator.observation import Child, Job
 from medfinetune_operator.results import show_artifacts
@@ -57,7 +57,8 @@ def missing(draft: Draft, stage: Stage) -> tuple[Child, ...]:
     needed = [Child.PLAN, Child.POLICY]
     if draft.run.is_gang(stage):
         needed.append(Child.SERVICE)
-    if stage is not Stage.PURGE and draft.run.spec and draft.run.spec.output.volume.claim_template:
+    prepared = is_true(draft.status, ConditionType.PREPARED)  # a claim that is gone by then took the run's folder with it: an empty one is no remedy
+    if stage is not Stage.PURGE and not prepared and draft.run.spec and draft.run.spec.output.volume.claim_template:
         needed.append(Child.CLAIM)
     return tuple(child for child in needed if child not in draft.seen.children)
 

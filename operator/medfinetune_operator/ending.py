@@ -12,10 +12,12 @@ from medfinetune_operator.conditions import STAGE_CONDITION, condition, is_true
 from medfinetune_operator.draft import Draft
 from medfinetune_operator.observation import Child
 from medfinetune_operator.verdict import fate
+from medfinetune_operator.waiting import is_output
 
 PURGE_ATTEMPTS = 3
 """Failures of the purge until a person has to see to it."""
 
+DISRUPTED = fate(ConditionReason.DISRUPTED)
 _PHASES = {ConditionReason.CANCELLED: Phase.CANCELLED, ConditionReason.GATE_FAILED: Phase.QUARANTINED}
 
 
@@ -62,8 +64,11 @@ def _purge_left(draft: Draft) -> bool:
     purged = condition(draft.status, ConditionType.PURGED)
     if not draft.status.attempts or (purged and (purged.status is ConditionStatus.TRUE or purged.reason is ConditionReason.PURGE_FAILED)):
         return False
+    if any(claim.phase is None for claim in draft.seen.claims if is_output(claim)):
+        draft.set_condition(ConditionType.PURGED, True, ConditionReason.SUCCEEDED, "The output claim does not exist: nothing of the run lies on it.")
+        return False
     tries = attempts_of(draft.status, Stage.PURGE)
-    failures = [each for each in tries if each.reason and fate(each.reason) != fate(ConditionReason.DISRUPTED)]
+    failures = [each for each in tries if each.reason and (each.reason is ConditionReason.SCHEDULING_TIMEOUT or fate(each.reason) != DISRUPTED)]
     if len(failures) < PURGE_ATTEMPTS and next_number(draft.status, Stage.PURGE) <= MAX_NUMBER and isinstance(draft.run.plan, RunPlan):
         return True
     message = f"Record text may still lie on the output volume. {draft.remedy(ConditionReason.PURGE_FAILED)}"

@@ -24,7 +24,7 @@ def follow_progress(draft: Draft) -> None:
     attempt = next((each for each in open_attempts(draft.status) if each.stage is Stage.TRAIN and not each.stopping), None)
     if attempt is None or report is None:
         return
-    before, progress = draft.status.progress, _progress(report, draft.seen.reports)
+    before, progress = draft.status.progress, _progress(report, draft.seen.reports, draft.stamp)
     if progress and attempt.resume_step is None and report.resume_step is not None and 0 <= report.resume_step <= report.step:
         attempt = draft.replace_attempt(attempt, resume_step=report.resume_step)
     if progress and (before is None or (progress.step > before.step if _is_of(before, attempt) else progress.step != before.step)):
@@ -70,8 +70,8 @@ def _is_of(progress: Progress, attempt: Attempt) -> bool:
     return attempt.running_time is not None and progress.update_time >= attempt.running_time
 
 
-def _progress(report: Report, reports: tuple[Report, ...]) -> Progress | None:
-    """None for a report that makes no sense: pods run what their image holds."""
+def _progress(report: Report, reports: tuple[Report, ...], now: datetime) -> Progress | None:
+    """By the operator's clock: the stall timeout counts from here, and nodes' clocks differ. None for a report that makes no sense."""
     peaks = [peak for each in reports if (peak := _measure(each.peak_vram_bytes))]
     try:
         return Progress(
@@ -82,7 +82,7 @@ def _progress(report: Report, reports: tuple[Report, ...]) -> Progress | None:
             loss=_measure(report.loss),
             tokens_per_second=_measure(report.tokens_per_second),
             gpu_memory_peak=f"{max(peaks) / GIBIBYTE:.1f}Gi" if peaks else None,
-            update_time=report.as_of,
+            update_time=now,
         )
     except ValidationError:
         return None

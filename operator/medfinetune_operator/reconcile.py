@@ -50,8 +50,9 @@ def reconcile(run: Run, seen: Observation, now: datetime, settings: Settings) ->
 
 
 def _round(draft: Draft) -> None:
-    """One round of all rules. Of a run that is being deleted Kubernetes removes what it owns."""
+    """One round of all rules. Of a run that is deleted only what lives is stopped: Kubernetes does so too, but not while another's finalizer holds the run."""
     if draft.run.deleting:
+        draft.stop += [job for job in draft.seen.jobs if job.owned and job.live and not job.deleting]
         return
     draft.update(observed_generation=draft.run.generation)
     adopt(draft)

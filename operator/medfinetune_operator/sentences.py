@@ -6,7 +6,7 @@ from medfinetune_api.conditions import ConditionReason as Reason
 from medfinetune_api.exits import EXITS
 
 MEANINGS: dict[Reason, str] = {Reason(each.reason): each.meaning for each in EXITS.values()} | {
-    Reason.DISRUPTED: "A pod was evicted, drained, preempted or deleted.",
+    Reason.DISRUPTED: "A pod was evicted, drained, preempted, or refused by its node.",
     Reason.EVIDENCE_LOST: "The Job or its pods vanished before their ending was seen.",
     Reason.SCHEDULING_TIMEOUT: "Not all of its pods ran within spec.runPolicy.schedulingTimeoutSeconds; it gave its GPUs back.",
     Reason.SUSPENDED: "spec.runPolicy.suspend is true.",
@@ -44,6 +44,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.QUOTA_EXCEEDED: "Free quota in the namespace, or ask the cluster's administrator for more.",
     Reason.ADMISSION_REFUSED: "Ask the cluster's administrator which admission policy refuses it; the namespace's events may name it.",
     Reason.IMAGE_PULL_FAILED: "Check the image's name and spec.pods.imagePullSecrets, and that the nodes reach the registry.",
+    Reason.CONTAINER_FAILED: "Ask the cluster's administrator: `kubectl describe pod` says what the node lacks.",
     Reason.UNSCHEDULABLE: "Free room on the nodes, or apply the run under another name with smaller spec.resources; `kubectl describe pod` says what is short.",
     Reason.NODE_LOST: "If the node is powered off for good, taint it with node.kubernetes.io/out-of-service=nodeshutdown:NoExecute, or delete its Node object.",
     Reason.PURGE_FAILED: "Read `medfinetune logs {run}`, then delete the working files in folder {folder} of claim {claim} by hand.",
@@ -60,6 +61,7 @@ TROUBLES = frozenset(
         Reason.QUOTA_EXCEEDED,
         Reason.ADMISSION_REFUSED,
         Reason.IMAGE_PULL_FAILED,
+        Reason.CONTAINER_FAILED,
         Reason.UNSCHEDULABLE,
         Reason.NODE_LOST,
     }

@@ -25,6 +25,8 @@ class Allowed(Contract):
     """Tolerations; a run's toleration must equal one of them."""
     labels: tuple[str, ...] = ()
     """Keys of pod labels: a label may put a pod behind somebody else's Service or policy."""
+    annotations: tuple[str, ...] = ()
+    """Keys of pod annotations: an annotation may give a pod a network or a cloud role."""
 
 
 class Settings(Contract):

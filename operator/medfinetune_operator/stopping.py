@@ -34,7 +34,8 @@ def why_stop(draft: Draft, attempt: Attempt, job: Job) -> Waiting | None:
         return _stops(draft, attempt, reason, MEANINGS[reason])
     if attempt.stage is not Stage.PURGE and deadline_passed(draft, attempt):
         return _stops(draft, attempt, ConditionReason.DEADLINE_EXCEEDED, MEANINGS[ConditionReason.DEADLINE_EXCEEDED])
-    if not job.suspended and attempt.running_time is None and job.started and draft.passed(job.started, draft.policy.scheduling_timeout_seconds):
+    begun = max(filter(None, (job.started, attempt.starting_time)), default=None)
+    if not job.suspended and attempt.running_time is None and job.started and begun and draft.passed(begun, draft.policy.scheduling_timeout_seconds):
         return _stops(draft, attempt, ConditionReason.SCHEDULING_TIMEOUT, MEANINGS[ConditionReason.SCHEDULING_TIMEOUT])
     since = still_since(draft, attempt) if attempt.stage is Stage.TRAIN else None
     if since and draft.passed(since, draft.policy.stall_timeout_seconds):

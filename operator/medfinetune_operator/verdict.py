@@ -99,6 +99,8 @@ def _ending(pod: Pod) -> PodEnding | None:
         return None
     elif pod.oom_killed:
         reason = Reason.HOST_OUT_OF_MEMORY
+    elif code is None:  # its container never ran: the node refused it, or was lost with it
+        reason = Reason.DISRUPTED
     else:
         reason = Reason(EXITS[exit_of(code or Exit.INTERNAL_ERROR)].reason)
     return PodEnding(index=pod.index, reason=reason, exit_code=code, node=pod.node)

@@ -6,15 +6,18 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from medfinetune_api.choices import AccessMode, Stage
-from medfinetune_api.conditions import ConditionReason
+from medfinetune_api.conditions import ConditionReason, ConditionType
 from medfinetune_api.spec import FineTuneSpec
 from medfinetune_api.status import Attempt
 
+from medfinetune_operator.conditions import is_true
 from medfinetune_operator.draft import Draft, Waiting
 from medfinetune_operator.observation import Claim, Job, Pod
 from medfinetune_operator.settings import Allowed
 
 READ_ONLY_MANY = "ReadOnlyMany"
+SHOWN = 4
+"""Most choices that a message spells out: the remedy must fit behind them."""
 
 
 def not_allowed(draft: Draft, stage: Stage) -> Waiting | None:
@@ -23,7 +26,11 @@ def not_allowed(draft: Draft, stage: Stage) -> Waiting | None:
         return None
     for field, found, allowed, choices in _asked(draft.run.spec, draft.settings.allowed, draft.settings.trainer_image):
         if found not in choices:
-            expected = f"expected one of {', '.join(map(str, choices))}" if choices else "expected none, for nothing is allowed"
+            expected = (
+                f"expected one of {', '.join(map(str, choices[:SHOWN]))}{' ...' if len(choices) > SHOWN else ''}"
+                if choices
+                else "expected none, for nothing is allowed"
+            )
             remedy = f"Leave it out, or ask the cluster's administrator to add it to `allowed.{allowed}` in the operator's settings."
             return Waiting(ConditionReason.NOT_ALLOWED, f"spec.{field}: found {found}; {expected}. {remedy}")
     return None
@@ -33,19 +40,28 @@ def claims_wait(draft: Draft, stage: Stage) -> Waiting | None:
     """A claim that is missing, lost, or cannot be mounted where the gang needs it. Looked at before any stage: no GPU is asked for in vain."""
     made = draft.run.spec is not None and draft.run.spec.output.volume.claim_template is not None
     for claim in draft.seen.claims:
-        is_output = "output" in claim.field.split(".")
-        if stage is Stage.PURGE and not is_output:
+        output = is_output(claim)
+        if stage is Stage.PURGE and not output:
             continue
-        if claim.phase is None and not (made and is_output):
+        if claim.phase is None and output and is_true(draft.status, ConditionType.PREPARED):
+            return _claim(
+                draft, claim, ConditionReason.CLAIM_LOST, "found none of that name, though prepare has written to it", "the claim that holds the run's folder"
+            )
+        if claim.phase is None and not (made and output):
             return _claim(draft, claim, ConditionReason.CLAIM_MISSING, "found none of that name", "a PersistentVolumeClaim in the run's namespace")
         if claim.phase == "Lost":
             return _claim(draft, claim, ConditionReason.CLAIM_LOST, "found it without its volume (phase Lost)", "a claim that is bound or can be")
-        expected = _modes(is_output)
+        expected = _modes(output)
         if claim.phase and draft.run.spec and draft.run.spec.parallelism.nodes > 1 and not set(expected) & set(map(str, claim.access_modes)):
             found = f"found access modes {', '.join(map(str, claim.access_modes)) or 'none'}"
             wanted = f"{' or '.join(expected)}, for spec.parallelism.nodes is {draft.run.spec.parallelism.nodes}"
             return _claim(draft, claim, ConditionReason.VOLUME_NOT_SHARED, found, wanted)
     return None
+
+
+def is_output(claim: Claim) -> bool:
+    """Whether a claim is the one that receives the run's folder."""
+    return "output" in claim.field.split(".")
 
 
 def others_wait(draft: Draft, stage: Stage) -> Waiting | None:
@@ -85,7 +101,7 @@ def standing(draft: Draft, attempt: Attempt, job: Job) -> Waiting:
     if job.deleting:
         return Waiting(ConditionReason.STOPPING, f"{name} is being deleted, and not by the operator.")
     if job.suspended:
-        return Waiting(ConditionReason.QUEUED, f"{name} waits for Kueue to admit it.")
+        return Waiting(ConditionReason.QUEUED, f"{name} is suspended: it waits for Kueue, or for whoever suspended it.")
     if attempt.running_time:
         return Waiting(ConditionReason.RUNNING, f"{name} is at work.")
     troubles = {job.trouble, *(pod.trouble for pod in pods if not pod.ended)}
@@ -98,6 +114,7 @@ _TROUBLES = {
     ConditionReason.QUOTA_EXCEEDED: "a ResourceQuota of the namespace leaves no room for it or its pods.",
     ConditionReason.ADMISSION_REFUSED: "admission control refuses it or its pods.",
     ConditionReason.IMAGE_PULL_FAILED: "a node cannot get the trainer's image.",
+    ConditionReason.CONTAINER_FAILED: "a node cannot start the trainer's container.",
     ConditionReason.UNSCHEDULABLE: "no node has room for a pod of it.",
     ConditionReason.NAME_TAKEN: "an object with the name of one of the run's own exists and belongs to another.",
 }
@@ -120,11 +137,13 @@ def _asked(spec: FineTuneSpec, allowed: Allowed, own_image: str) -> Iterator[tup
         yield f"scheduling.tolerations[{number}]", toleration.to_json(), "tolerations", tolerations
     for key in spec.pods.labels or ():
         yield f"pods.labels[{key}]", key, "labels", allowed.labels
+    for key in spec.pods.annotations or ():
+        yield f"pods.annotations[{key}]", key, "annotations", allowed.annotations
 
 
-def _modes(is_output: bool) -> tuple[str, ...]:
+def _modes(output: bool) -> tuple[str, ...]:
     """Access modes of which a gang on several nodes needs one."""
-    return (AccessMode.READ_WRITE_MANY.value,) if is_output else (AccessMode.READ_WRITE_MANY.value, READ_ONLY_MANY)
+    return (AccessMode.READ_WRITE_MANY.value,) if output else (AccessMode.READ_WRITE_MANY.value, READ_ONLY_MANY)
 
 
 def _claim(draft: Draft, claim: Claim, reason: ConditionReason, found: str, expected: str) -> Waiting:

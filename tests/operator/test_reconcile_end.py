@@ -74,6 +74,25 @@ def test_the_purge_waits_for_its_own_claim_only_and_makes_none() -> None:
     assert decide(failing, claims=(Claim("spec.model.volume", "models", None),), now=later(HOUR)).start is not None
 
 
+def test_where_the_output_claim_is_gone_there_is_nothing_to_purge() -> None:
+    run, gone = reached(Stage.PURGE), (Claim("spec.output.volume", "results", None),)
+    run = after(run, decide(run, a_job(Stage.PURGE, failed=True), failed(Stage.PURGE, 1)))
+    decision = decide(run, claims=gone, now=later(HOUR))
+    assert (purged(decision), decision.status.stage, decision.start) == ((ConditionStatus.TRUE, Reason.SUCCEEDED), None, None)
+
+
+def test_a_purge_that_never_gets_a_node_is_given_up() -> None:
+    run = reached(Stage.PURGE)
+    for number in (1, 2, 3):
+        start = 10 * HOUR * number
+        run = after(run, decide(run, now=later(start)))
+        for moment in (start, start + 900, start + 1000):
+            seen = (a_job(Stage.PURGE, number, started=later(start)),) if moment != start + 1000 else ()
+            run = after(run, decide(run, *seen, now=later(moment)))
+    found = next(each for each in run.status.conditions if each.type is ConditionType.PURGED)
+    assert (found.reason, len([each for each in run.status.attempts if each.stage is Stage.PURGE])) == (Reason.PURGE_FAILED, 3)
+
+
 def test_neither_suspension_nor_cancelling_stops_the_purge() -> None:
     for policy in ({"suspend": True}, {"cancel": True}, {"activeDeadlineSeconds": 1}):
         run = a_run(reached(Stage.PURGE).status, generation=2, runPolicy=policy)

@@ -203,6 +203,18 @@ def test_a_pod_that_another_replaces_counts_only_once_that_runs() -> None:
     assert attempt(decide(run, *replaced)).running_time is None
 
 
+def test_a_pod_in_anothers_place_that_never_starts_gives_the_gangs_gpus_back() -> None:
+    run = training()
+    replaced = (*running(Stage.TRAIN, 2)[:2], a_pod(Stage.TRAIN, index=1, phase=PodPhase.PENDING, trouble=Reason.UNSCHEDULABLE))
+    decision = decide(run, *replaced, now=later(2000))
+    assert (condition(decision, ConditionType.TRAINED).reason, decision.stop, decision.status.active_seconds) == (Reason.UNSCHEDULABLE, (), 2000)
+    run = after(run, decision)
+    assert decide(run, *replaced, now=later(2899)).stop == ()
+    assert stops(decide(run, *replaced, now=later(2900)), Reason.SCHEDULING_TIMEOUT)
+    again = after(run, decide(run, *running(Stage.TRAIN, 2), now=later(2500)))
+    assert decide(again, *running(Stage.TRAIN, 2), now=later(9000)).stop == ()
+
+
 def report(step: int, at: float, behind: int = 0) -> Report:
     ranks = tuple(RankStep(rank, step - behind * (rank == 3), later(at)) for rank in range(4))
     return Report(0, step, 100, later(at), ranks=ranks)
@@ -210,7 +222,7 @@ def report(step: int, at: float, behind: int = 0) -> Report:
 
 def test_a_stall_is_stopped_charged_and_names_the_slow_rank() -> None:
     run, gang = training(), running(Stage.TRAIN, 2)
-    run = after(run, decide(run, *gang, now=later(60), reports=(report(40, 60),)))
+    run = after(run, decide(run, *gang, now=later(60), reports=(report(40, -9999),)))
     assert decide(run, *gang, now=later(1859), reports=(report(40, 60),)).stop == ()
     decision = decide(run, *gang, now=later(1860), reports=(report(40, 60, behind=1),))
     assert stops(decision, Reason.STALLED)

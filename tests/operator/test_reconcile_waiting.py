@@ -168,6 +168,13 @@ def test_a_ghost_of_another_attempt_holds_the_next_one_back() -> None:
     assert decide(run, now=later(300)).start is not None, "a pod that is gone has ended"
 
 
+def test_a_claim_that_vanishes_with_the_runs_folder_is_not_made_anew() -> None:
+    run = reached(Stage.TRAIN, output={"volume": {"claimTemplate": {"storage": "10Gi"}, "persistentVolumeClaim": None}})
+    run = after(run, decide(run, a_job(Stage.TRAIN, failed=True), a_pod(Stage.TRAIN, phase=PodPhase.FAILED, exit_code=1)))
+    decision = decide(run, claims=(Claim("spec.output.volume", "results", None),), children=frozenset(), now=later(9999))
+    assert (condition(decision, ConditionType.TRAINED).reason, decision.make, decision.start) == (Reason.CLAIM_LOST, (), None)
+
+
 def test_what_changes_nothing_writes_nothing() -> None:
     run = reached(Stage.TRAIN)
     for seen in ([], [a_job(Stage.TRAIN)], list(running(Stage.TRAIN))):

@@ -41,7 +41,7 @@ def ended(code: int | None, index: int = 0) -> Pod:
         ([ended(Exit.DIVERGED, 1), ended(Exit.INVALID_DATA, 0)], Reason.INVALID_DATA, 0),
         ([ended(Exit.INTERRUPTED), ended(Exit.INTERRUPTED, 1)], Reason.INTERRUPTED, 0),
         ([ended(Exit.INTERRUPTED), WELL], Reason.INTERRUPTED, 0),
-        ([ended(None), WELL], Reason.INTERNAL_ERROR, 0),
+        ([ended(None), WELL], Reason.DISRUPTED, 0),
         ([ended(0), WELL], Reason.INTERNAL_ERROR, 0),
         ([ended(Exit.USAGE), ended(Exit.GANG_LOST, 1)], Reason.USAGE, 0),
     ],
