@@ -12,7 +12,8 @@ from cluster.processes import wait_until
 from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason as Reason
 from medfinetune_api.conditions import Phase
-from support.api import BATCH, MERGE, Api
+from medfinetune_operator.resources.children import APPLIED
+from support.api import BATCH, MERGE, Api, Json
 from support.operated import Operated, endings, operated, phase
 from support.operator_process import ACCOUNT, OperatorProcess, install_rights, operating
 from support.pod_player import SUCCEEDS, WORKS, Act, Part
@@ -128,6 +129,21 @@ def test_what_a_watch_never_told_is_found_by_the_resync(stage: Operated) -> None
         stage.api.send("DELETE", f"{path}/{body['metadata']['name']}")
         wait_until("it to be made again", lambda path=path: len(stage.api.items(f"{path}?labelSelector=medfinetune.io/run=meddled")) == 1)  # type: ignore[misc]
     assert [each.reason for each in stage.status("meddled").attempts] == [Reason.SUCCEEDED, None]
+
+
+def test_a_policy_as_another_version_applied_it_is_brought_up_to_date(stage: Operated) -> None:
+    training(stage, "updated")
+    policies = f"/apis/networking.k8s.io/v1/namespaces/{stage.home}/networkpolicies"
+    (body,) = stage.api.items(f"{policies}?labelSelector=medfinetune.io/run=updated")
+    path, before = f"{policies}/{body['metadata']['name']}", (body["spec"], body["metadata"]["annotations"], body["metadata"]["uid"])
+    assert body["spec"]["ingress"]
+    stage.api.send("PATCH", path, {"metadata": {"annotations": {APPLIED: "by another version"}}, "spec": {"ingress": []}}, MERGE)
+
+    def now() -> tuple[Json, Json, str]:
+        found = stage.api.get(path) or body
+        return found["spec"], found["metadata"]["annotations"], found["metadata"]["uid"]
+
+    wait_until("it to be as before", lambda: now() == before)
 
 
 def test_a_right_that_the_operator_lacks_is_named_in_its_log_and_not_held_against_the_run(stage: Operated) -> None:
