@@ -18,6 +18,8 @@ from medfinetune_operator.run import Run
 
 IMAGE_TROUBLES = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"})
 """The kubelet's words for an image that it does not get."""
+CONTAINER_TROUBLES = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+"""Its words for a container that it cannot start."""
 
 
 def jobs_of(run: Run, bodies: Iterable[Json]) -> tuple[Job, ...]:
@@ -117,8 +119,11 @@ def _result(ended: Json) -> StageResult | None:
 
 
 def _trouble(body: Json) -> ConditionReason | None:
-    if _container_state(body, "waiting").get("reason") in IMAGE_TROUBLES:
-        return ConditionReason.IMAGE_PULL_FAILED
+    match _container_state(body, "waiting").get("reason"):
+        case str(waits) if waits in IMAGE_TROUBLES:
+            return ConditionReason.IMAGE_PULL_FAILED
+        case str(waits) if waits in CONTAINER_TROUBLES:
+            return ConditionReason.CONTAINER_FAILED
     placed = _condition(body, "PodScheduled", status="False")
     return ConditionReason.UNSCHEDULABLE if placed is not None and placed.get("reason") == "Unschedulable" else None
 

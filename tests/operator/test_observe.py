@@ -70,6 +70,9 @@ def test_a_pod() -> None:
     [
         ({"containerStatuses": [{"name": "trainer", "state": {"waiting": {"reason": "ErrImagePull"}}}]}, Reason.IMAGE_PULL_FAILED),
         ({"containerStatuses": [{"name": "trainer", "state": {"waiting": {"reason": "InvalidImageName"}}}]}, Reason.IMAGE_PULL_FAILED),
+        ({"containerStatuses": [{"name": "trainer", "state": {"waiting": {"reason": "CreateContainerConfigError"}}}]}, Reason.CONTAINER_FAILED),
+        ({"containerStatuses": [{"name": "trainer", "state": {"waiting": {"reason": "CreateContainerError"}}}]}, Reason.CONTAINER_FAILED),
+        ({"containerStatuses": [{"name": "trainer", "state": {"waiting": {"reason": "RunContainerError"}}}]}, Reason.CONTAINER_FAILED),
         ({"containerStatuses": [{"name": "trainer", "state": {"waiting": {"reason": "ContainerCreating"}}}]}, None),
         ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]}, Reason.UNSCHEDULABLE),
         ({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}, None),
