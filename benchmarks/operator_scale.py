@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -109,10 +110,12 @@ class Operator:
         used = Path(f"/proc/{self.server.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[11:13]
         return round(sum(map(int, used)) / os.sysconf("SC_CLK_TCK"), 2)
 
-    def stop(self) -> None:
-        """End it as a cluster does: SIGTERM, on which it releases the Lease."""
-        os.kill(self.server.pid, 15)
-        wait_until("the operator's end", self.server.ended)
+    def stop(self) -> float:
+        """End it as a cluster does: SIGTERM, on which it releases the Lease. Seconds until it had ended."""
+        asked = time.monotonic()
+        os.kill(self.server.pid, signal.SIGTERM)
+        wait_until("the operator's end", self.server.ended, evidence=self.server.tail)
+        return round(time.monotonic() - asked, 1)
 
 
 def main() -> int:
@@ -128,7 +131,9 @@ def main() -> int:
     if file:
         file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(
-        json.dumps({name: result[name] for name in ("seconds_from_first_apply", "apply_seconds", "cpu_seconds", "cold_start_cpu_s", "steady", "machine")})
+        json.dumps(
+            {name: result[name] for name in ("seconds_from_first_apply", "apply_seconds", "cpu_seconds", "cold_start_cpu_s", "stop_s", "steady", "machine")}
+        )
         + "\n"
     )
     sys.stdout.write(f"scale runs={chosen.runs} {' '.join(f'{name}={result[name]}' for name in LIMITS)}\n")
@@ -153,7 +158,7 @@ def measure(folder: Path, runs: int, steady_runs: int) -> Json:
         result |= {"writes": writes.by_kind(), "steady": steady(rest, namespace, watch, steady_runs)}
         result |= {"p99_s": result["steady"]["p99_s"], "rss_mb": operator.peak_mb()}
         writes.settle()
-        operator.stop()
+        result |= {"stop_s": operator.stop()}
         result |= cold_start(writes, Operator(folder, kubeconfig, 2), runs + steady_runs)
     return result | {"limits": LIMITS, "machine": machine() | {"load_before": busy}}
 
