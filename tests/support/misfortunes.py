@@ -51,6 +51,8 @@ class Misfortunes:
         "a_pod_is_lost": 3,
         "kueue_moves": 2,
         "a_job_is_deleted": 1,
+        "a_job_is_orphaned": 2,
+        "owner_hesitates": 2,
         "owner_edits": 2,
         "api_server_refuses": 1,
         "status_is_lost": 1,
@@ -156,6 +158,19 @@ class Misfortunes:
         """By somebody who should not."""
         if job := self._job(event):
             self.cluster.delete(job.name, job.uid)
+
+    def a_job_is_orphaned(self, event: Event) -> None:
+        """By somebody who should not, and whose pods live on; that they do was known before."""
+        if job := self._job(event):
+            self.cluster.tell()
+            del self.cluster.jobs[job.name]
+
+    def owner_hesitates(self, event: Event) -> None:
+        """Suspends and resumes faster than news of Jobs comes."""
+        for suspend in (True, False):
+            self.cluster.reconcile()
+            self.cluster.edit(suspend=suspend)
+        self.cluster.reconcile()
 
     def owner_edits(self, event: Event) -> None:
         """runPolicy."""
