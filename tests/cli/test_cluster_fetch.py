@@ -119,7 +119,9 @@ def test_nothing_is_overwritten_and_nothing_promised_that_is_not_there(cli: Clus
     cli.stored("fresh")
     assert cli.json("fetch", "fresh", "--to", tmp_path / "to")["problems"][0]["where"] == "adapter of fresh"
     assert "--image" in cli.json("fetch", "fresh", "--what", "metrics", "--to", tmp_path / "to")["problems"][0]["remedy"]
-    assert cli.json("fetch", "ward", "--to", tmp_path / "no" / "to")["exitCode"] == 70
+    (tmp_path / "file").touch()
+    assert cli.json("fetch", "ward", "--to", tmp_path / "file" / "to")["exitCode"] == 70
+    (tmp_path / "file").unlink()
     assert nothing_left(cli, tmp_path)
 
 

@@ -38,7 +38,8 @@ def until(path: Path) -> str:
 
 
 def run(scratch: Path, *launches: Launch, interrupt: str | None = None) -> tuple[list[Ended], bool]:
-    """Run a gang; `interrupt` is code run in another process that may signal this one (os.getppid())."""
+    """Run a gang; `interrupt` is code run in another process that may signal this one (os.getppid()), though the tests were started in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     async def body() -> tuple[list[Ended], bool]:
         stop = Stop()
