@@ -119,9 +119,10 @@ class ControlPlane:
 
     def answers(self, path: str) -> bool:
         """Whether the API server answers the administrator's GET of `path` with success."""
-        if not self.credentials.certificate.exists():
+        try:
+            context = ssl.create_default_context(cafile=self.credentials.certificate)
+        except OSError:  # not there yet, or (an SSLError) not written to its end
             return False
-        context = ssl.create_default_context(cafile=self.credentials.certificate)
         return _succeeds(urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"}), context)
 
     def audit_events(self) -> list[dict[str, Any]]:

@@ -36,6 +36,14 @@ def test_its_programs_are_kubernetes_of_the_pinned_version(control_plane: Contro
     assert (versions["serverVersion"]["gitVersion"], versions["clientVersion"]["gitVersion"]) == (VERSION, VERSION)
 
 
+@pytest.mark.parametrize("written", [None, "", "-----BEGIN CERTIFICATE-----\nMIID"], ids=["not yet", "opened", "half"])
+def test_a_server_whose_certificate_is_being_written_does_not_answer_yet(tmp_path: Path, written: str | None) -> None:
+    cluster = ControlPlane(tmp_path)
+    if written is not None:
+        cluster.credentials.certificate.write_text(written)
+    assert not cluster.answers("/readyz")
+
+
 def test_an_indexed_job_gets_its_pods_and_ends_with_them(control_plane: ControlPlane, namespace: str) -> None:
     control_plane.apply(job("gang"), namespace=namespace)
     wait_until("two pods", lambda: len(pods(control_plane, namespace)) == 2)
