@@ -99,3 +99,9 @@ class GangLost(Refusal):
     """A rank vanished or never arrived. Retryable."""
 
     exit = Exit.GANG_LOST
+
+
+class Stalled(Refusal):
+    """A rank made no progress within the stall timeout. Retryable."""
+
+    exit = Exit.STALLED
