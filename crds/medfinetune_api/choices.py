@@ -94,11 +94,43 @@ class ChatTemplate(StrEnum):
 
 
 class Method(StrEnum):
-    """What is trained, and how the base is kept meanwhile."""
+    """What is trained."""
 
     QLORA = "QLoRA"
     LORA = "LoRA"
     FULL = "Full"
+    PREFIX_TUNING = "PrefixTuning"
+    BOTTLENECK = "Bottleneck"
+
+
+class Quantization(StrEnum):
+    """How a frozen base is kept."""
+
+    NF4 = "NF4"
+    NONE = "None"
+
+
+class Placement(StrEnum):
+    """Where a bottleneck adapter stands to the sublayer that it adapts."""
+
+    SEQUENTIAL = "Sequential"
+    PARALLEL = "Parallel"
+
+
+class OptimizerType(StrEnum):
+    """Which AdamW: with states in 32 or 8 bits, on the GPU or paged to the host when its memory runs out."""
+
+    ADAMW = "AdamW"
+    ADAMW_8BIT = "AdamW8bit"
+    PAGED_ADAMW = "PagedAdamW"
+    PAGED_ADAMW_8BIT = "PagedAdamW8bit"
+
+
+class Offload(StrEnum):
+    """What is kept in the host's memory instead of the GPU's."""
+
+    ACTIVATIONS = "Activations"
+    OPTIMIZER = "Optimizer"
 
 
 class Schedule(StrEnum):

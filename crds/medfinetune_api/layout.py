@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from medfinetune_api.choices import Retained
+from medfinetune_api.choices import Method, Retained
 
 WORKING = {
     Retained.DATA: "data",
@@ -64,6 +64,15 @@ class RunFolder:
         return self.root / "adapter"
 
     @property
+    def model(self) -> Path:
+        """Whole weights in Hugging Face layout: what method Full trained, or the adapter merged into its base where `output.merge` asks."""
+        return self.root / "model"
+
+    def released(self, method: Method) -> Path:
+        """What evaluate renames `final` to once it may be used: `model/` of method Full, `adapter/` of all others."""
+        return self.model if method is Method.FULL else self.adapter
+
+    @property
     def evaluation(self) -> Path:
         """lm-evaluation-harness's results and samples, and `summary.json`."""
         return self.root / "evaluation"
@@ -77,6 +86,21 @@ class RunFolder:
     def metrics(self) -> Path:
         """One JSON object a line: every training step, validation and memory sample."""
         return self.root / "metrics.jsonl"
+
+    @property
+    def report(self) -> Path:
+        """The whole run on one page, which opens without a network."""
+        return self.root / "report.html"
+
+    @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files."""
+        return self.root / "tensorboard"
+
+    @property
+    def lineage(self) -> Path:
+        """What the run was made from, and the hash of every file that it leaves."""
+        return self.root / "lineage.json"
 
     def purged(self, retain: Collection[Retained]) -> tuple[str, ...]:
         """Patterns, relative to the folder, of what does not stay when the run has ended."""

@@ -22,9 +22,13 @@ from medfinetune_api.choices import (
     MixBy,
     MixFill,
     MixUnit,
+    Offload,
+    OptimizerType,
     Overlong,
     Packing,
+    Placement,
     Precision,
+    Quantization,
     Retained,
     Schedule,
     Sharding,
@@ -33,9 +37,11 @@ from medfinetune_api.choices import (
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.scalars import (
     ENTRIES,
+    AdapterScale,
     Alpha,
     BatchSize,
     BatchTokens,
+    BottleneckSize,
     ColumnName,
     Decay,
     Epochs,
@@ -49,14 +55,20 @@ from medfinetune_api.scalars import (
     Kept,
     Label,
     LanguageTag,
+    LayerDecay,
+    Layers,
     LearningRate,
     Limit,
+    LossDelta,
     MemoryBytes,
     MicroBatch,
     Name,
     Nodes,
+    NoiseAlpha,
     OptionColumns,
+    Patience,
     Rank,
+    RateRatio,
     Ratio,
     RelativePath,
     RowLength,
@@ -66,6 +78,7 @@ from medfinetune_api.scalars import (
     Strata,
     TargetModules,
     Uid,
+    VirtualTokens,
     WarmupSteps,
 )
 
@@ -198,15 +211,58 @@ class LoraPlan(Contract):
     """Share of the adapter's inputs dropped in training, 0 to below 1."""
     target_modules: Literal["all-linear"] | TargetModules
     """Linear layers that get an adapter: names, or each but the head."""
+    use_rslora: bool
+    """Whether alpha is divided by the square root of the rank."""
+    use_dora: bool
+    """Whether magnitudes are trained apart from directions."""
+    loraplus_lr_ratio: RateRatio
+    """Learning rate of B as a multiple of A's."""
+
+
+class PrefixPlan(Contract):
+    """Trained keys and values before every document, in each layer."""
+
+    num_virtual_tokens: VirtualTokens
+    """Length of the prefix."""
+
+
+class BottleneckPlan(Contract):
+    """A network down to `size` and up again, at both sublayers of each decoder layer."""
+
+    size: BottleneckSize
+    """Width of the bottleneck."""
+    placement: Placement
+    """On the sublayer's output, or beside the sublayer."""
+    scale: AdapterScale
+    """Factor of what the adapter adds."""
+    dropout: Decay
+    """Share of the bottleneck's activations dropped in training."""
+
+
+class InitialAdapterPlan(Contract):
+    """The adapter that training starts from."""
+
+    path: RelativePath
+    """Folder relative to `mounts.models`."""
+    sha256: Sha256 | None = None
+    """Hash that its weights file must have; None checks none."""
 
 
 class TuningPlan(Contract):
-    """What is trained, and how the base is kept meanwhile."""
+    """What is trained, and how the base is kept meanwhile. Of the three shapes, exactly the method's own is set; none under Full."""
 
     method: Method
-    """QLoRA or LoRA."""
-    lora: LoraPlan
-    """The adapter."""
+    """What is trained."""
+    quantization: Quantization
+    """How the base is kept."""
+    lora: LoraPlan | None = None
+    """The low-rank adapter, under QLoRA and LoRA."""
+    prefix: PrefixPlan | None = None
+    """The prefix, under PrefixTuning."""
+    bottleneck: BottleneckPlan | None = None
+    """The bottleneck adapter, under Bottleneck."""
+    initial_adapter: InitialAdapterPlan | None = None
+    """Where training starts; None starts with a new adapter."""
 
 
 class SchedulerPlan(Contract):
@@ -223,6 +279,8 @@ class SchedulerPlan(Contract):
 class OptimizerPlan(Contract):
     """AdamW."""
 
+    type: OptimizerType
+    """Which AdamW."""
     beta1: Decay
     """Decay of the gradient's mean."""
     beta2: Decay
@@ -233,6 +291,26 @@ class OptimizerPlan(Contract):
     """Decoupled weight decay."""
     max_grad_norm: GradNorm
     """Global norm at which gradients are clipped; 0 turns clipping off."""
+
+
+class GradualUnfreezingPlan(Contract):
+    """The last decoder layers train first, the layers before them join later."""
+
+    layers: Layers
+    """Decoder layers that train at first, and that join each time."""
+    every_steps: EverySteps
+    """Optimizer steps after which the next layers join."""
+
+
+class EarlyStoppingPlan(Contract):
+    """Training ends before its last step once the validation loss no longer falls."""
+
+    patience: Patience
+    """Validations in a row without a lower loss after which training ends."""
+    minimum_delta: LossDelta
+    """Nats by which the loss must fall to count as lower."""
+    restore_best: bool
+    """Whether the adapter is that of the lowest validation loss."""
 
 
 class TrainingPlan(Contract):
@@ -254,6 +332,18 @@ class TrainingPlan(Contract):
     """Rows in one forward pass of one rank."""
     activation_checkpointing: Toggle
     """Whether activations are computed again instead of kept."""
+    offload: Annotated[tuple[Offload, ...], Field(max_length=2)]
+    """What is kept in the host's memory."""
+    layer_decay: LayerDecay
+    """Factor of the learning rate from each decoder layer to the one before it."""
+    gradual_unfreezing: GradualUnfreezingPlan | None = None
+    """None trains all layers from the beginning."""
+    neftune_noise_alpha: NoiseAlpha
+    """Scale of the noise on the embeddings; 0 adds none."""
+    validate_every_steps: EverySteps | None = None
+    """Optimizer steps between validations; None validates at the end of each epoch."""
+    early_stopping: EarlyStoppingPlan | None = None
+    """None trains to the last step."""
     seed: Seed
     """Seed of everything random."""
 
@@ -269,6 +359,8 @@ class ParallelismPlan(Contract):
     """How parameters are spread over the ranks."""
     gpu_memory: MemoryBytes | None = None
     """Memory of one GPU in bytes, as the manifest names it; None where it is not known before a GPU is there."""
+    gpu_memory_headroom: Decay
+    """Share of `gpu_memory` that the plan leaves free."""
 
     @property
     def processes_per_node(self) -> int:
@@ -325,6 +417,8 @@ class OutputPlan(Contract):
 
     retain: Annotated[tuple[Retained, ...], Field(max_length=3)]
     """Working files that stay when the run has ended; the others are purged."""
+    merge: bool
+    """Whether the adapter is also merged into the 16-bit base."""
 
 
 class RunPlan(Contract):

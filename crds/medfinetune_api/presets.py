@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from medfinetune_api.choices import Preset
+from medfinetune_api.choices import Method, Preset
 
 Fragment = Mapping[str, Any]
 """Part of a spec, in the manifest's own spelling."""
@@ -22,12 +22,12 @@ DEFAULT_STRATA = ("Language", "Subject")
 
 DEFAULTS: Fragment = {
     "data": {"maxLength": 2048, "packing": "BestFit", "lossOn": "Response", "chatTemplate": "Tokenizer"},
-    "tuning": {"method": "QLoRA", "lora": {"rank": 16, "alpha": 64, "dropout": 0.05, "targetModules": ["all-linear"]}},
+    "tuning": {"method": "QLoRA"},
     "training": {
         "epochs": 3,
         "learningRate": 2e-4,
         "scheduler": {"type": "Cosine", "warmupSteps": 0, "minimumRatio": 0},
-        "optimizer": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 0, "maxGradNorm": 1},
+        "optimizer": {"type": "AdamW", "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weightDecay": 0, "maxGradNorm": 1},
         "precision": "Auto",
         "microBatch": "Auto",
         "activationCheckpointing": "Auto",
@@ -35,11 +35,22 @@ DEFAULTS: Fragment = {
     "parallelism": {"sharding": "Auto"},
 }
 
+_PLAIN: Fragment = {"useRslora": False, "useDora": False, "loraplusLrRatio": 1}
+_LORA: Fragment = {"lora": {"rank": 16, "alpha": 64, "dropout": 0.05, "targetModules": ["all-linear"], **_PLAIN}}
+METHOD_DEFAULTS: Mapping[Method, Fragment] = {
+    Method.QLORA: {"tuning": _LORA},
+    Method.LORA: {"tuning": _LORA},
+    Method.FULL: {},
+    Method.PREFIX_TUNING: {"tuning": {"quantization": "NF4", "prefix": {"numVirtualTokens": 20}}, "data": {"packing": "None"}},
+    Method.BOTTLENECK: {"tuning": {"quantization": "NF4", "bottleneck": {"size": 64, "placement": "Sequential", "scale": 1, "dropout": 0}}},
+}
+"""What lies between preset and DEFAULTS once the method is known."""
+
 _MED42: Fragment = {
     "data": {"maxLength": 4096, "packing": "BestFit", "lossOn": "Response", "chatTemplate": "Med42"},
     "training": {
         "scheduler": {"type": "Cosine", "warmupSteps": 100, "minimumRatio": 0.1},
-        "optimizer": {"beta1": 0.9, "beta2": 0.95, "weightDecay": 0.1, "maxGradNorm": 1},
+        "optimizer": {"type": "AdamW", "beta1": 0.9, "beta2": 0.95, "weightDecay": 0.1, "maxGradNorm": 1},
     },
 }
 
@@ -86,7 +97,7 @@ PRESETS: dict[Preset, PresetDefinition] = {
     ),
     Preset.MED42_FULL: PresetDefinition(
         source="Christophe et al., Med42, arXiv 2404.14779, sections on training. The batch is not published: 16 rows.",
-        prerequisites="Method Full, which this version's trainer refuses: the preset is part of the contract, and names what to compare an adapter with.",
+        prerequisites="A base whose tokenizer may take Med42's three-role template, and 16 bytes of GPU memory a weight, which sharding Full spreads.",
         values=merged({"tuning": {"method": "Full"}, "training": {"epochs": 3, "learningRate": 5e-5, "globalBatchTokens": 65536}}, _MED42),
     ),
     Preset.LOW_MEMORY: PresetDefinition(

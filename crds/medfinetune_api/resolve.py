@@ -12,12 +12,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from medfinetune_api.choices import Method
-from medfinetune_api.errors import InvalidManifest
+from medfinetune_api.choices import Method, Quantization
 from medfinetune_api.fields import Path, dotted
 from medfinetune_api.manifest import ManifestErrors
 from medfinetune_api.plan import Identity, Mounts, RunPlan
-from medfinetune_api.presets import DEFAULT_FRACTION, DEFAULT_ROWS, DEFAULT_STRATA, DEFAULTS, PRESETS, merged
+from medfinetune_api.presets import DEFAULT_FRACTION, DEFAULT_ROWS, DEFAULT_STRATA, DEFAULTS, METHOD_DEFAULTS, PRESETS, merged
 from medfinetune_api.problems import problems_of
 from medfinetune_api.spec import FineTuneSpec
 
@@ -31,11 +30,11 @@ def resolve(spec: FineTuneSpec, identity: Identity, mounts: Mounts) -> RunPlan:
         mounts: where this executor sees the volumes; no part of the plan's hash.
 
     Raises:
-        InvalidManifest: the spec and its preset cannot go together, or this version cannot train what they ask for.
+        ManifestErrors: the spec and its preset cannot go together.
     """
     chosen = _chosen(spec)
-    _refuse_untrainable(chosen)
-    complete = _complete(merged(chosen, DEFAULTS))
+    method = Method(chosen.get("tuning", {}).get("method", DEFAULTS["tuning"]["method"]))
+    complete = _complete(merged(merged(chosen, METHOD_DEFAULTS[method]), DEFAULTS))
     _check(spec, complete)
     return RunPlan.model_validate_json(json.dumps(_plan(complete, identity, mounts)), strict=True)
 
@@ -43,16 +42,6 @@ def resolve(spec: FineTuneSpec, identity: Identity, mounts: Mounts) -> RunPlan:
 def _chosen(spec: FineTuneSpec) -> dict[str, Any]:
     written = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
     return merged(written, PRESETS[spec.preset].values) if spec.preset else written
-
-
-def _refuse_untrainable(chosen: Mapping[str, Any]) -> None:
-    if chosen.get("tuning", {}).get("method") == Method.FULL:
-        raise InvalidManifest(
-            "spec.tuning.method",
-            found="Full",
-            expected="QLoRA or LoRA, which are what this version trains",
-            remedy="Set method: QLoRA or LoRA; under preset med42-full take preset med42-lora instead.",
-        )
 
 
 def _complete(spec: dict[str, Any]) -> dict[str, Any]:
@@ -78,9 +67,7 @@ def _check(spec: FineTuneSpec, complete: Mapping[str, Any]) -> None:
 
 
 def _plan(spec: Mapping[str, Any], identity: Identity, mounts: Mounts) -> dict[str, Any]:
-    data, lora = spec["data"], spec["tuning"]["lora"]
-    held_out = data["validation"]
-    all_linear = lora["targetModules"] == ["all-linear"]
+    data, held_out = spec["data"], spec["data"]["validation"]
     return {
         "identity": identity.model_dump(by_alias=True),
         "mounts": mounts.model_dump(by_alias=True),
@@ -90,13 +77,26 @@ def _plan(spec: Mapping[str, Any], identity: Identity, mounts: Mounts) -> dict[s
             "validation": {"fraction": 0, "stratifyBy": [], "sources": [], **held_out},
             "mixture": _mixture(data.get("mixture")),
         },
-        "tuning": {**spec["tuning"], "lora": {**lora, "targetModules": "all-linear" if all_linear else lora["targetModules"]}},
+        "tuning": _tuning(spec["tuning"]),
         "training": spec["training"],
-        "parallelism": {**spec["parallelism"], "gpuMemory": _bytes(spec["resources"].get("gpuMemory"))},
+        "parallelism": {**spec["parallelism"], **_gpu(spec["resources"])},
         "checkpoint": spec["checkpoint"],
         "evaluation": spec["evaluation"],
-        "output": {"retain": sorted(set(spec["output"]["retain"]))},
+        "output": {"retain": sorted(set(spec["output"]["retain"])), "merge": spec["output"]["merge"]},
     }
+
+
+def _tuning(tuning: Mapping[str, Any]) -> dict[str, Any]:
+    """With the quantization that the method implies, and `all-linear` as the one word that it is."""
+    implied = Quantization.NF4 if tuning["method"] == Method.QLORA else Quantization.NONE
+    lora = tuning.get("lora")
+    if lora and lora["targetModules"] == ["all-linear"]:
+        lora = {**lora, "targetModules": "all-linear"}
+    return {"quantization": implied, **tuning, "lora": lora}
+
+
+def _gpu(resources: Mapping[str, Any]) -> dict[str, Any]:
+    return {"gpuMemory": _bytes(resources.get("gpuMemory")), "gpuMemoryHeadroom": resources["gpuMemoryHeadroom"]}
 
 
 def _bytes(quantity: str | None) -> int | None:

@@ -133,6 +133,31 @@ class Chosen(Contract):
     """Whether evaluate needs the whole gang, because the model does not fit one GPU."""
 
 
+class MemoryEstimate(Contract):
+    """What one rank's accelerator holds at the peak of a training step, in bytes, as prepare computes it from config.json."""
+
+    base: Count
+    """Frozen weights: this rank's share, and where they are sharded the largest group that is gathered."""
+    quantization: Count
+    """Constants of double quantization, which every rank holds whole."""
+    trained: Count
+    """fp32 masters of what is trained."""
+    gradients: Count
+    """Their gradients, fp32."""
+    optimizer: Count
+    """Optimizer states."""
+    activations: Count
+    """What the forward pass keeps for the backward pass."""
+    logits: Count
+    """Logits of the loss tokens, in fp32 and with their gradient."""
+    buffers: Count
+    """What is there for a moment: a dequantised weight, a gathered layer, communication."""
+    total: Count
+    """Sum of the above."""
+    limit: Count | None = None
+    """gpuMemory less its headroom; absent where the manifest names no gpuMemory."""
+
+
 class Prepared(Contract):
     """`prepared.json`: what prepare measured and chose. Written last, so that its presence means prepare is complete."""
 
@@ -144,6 +169,8 @@ class Prepared(Contract):
     """What packing gained."""
     chosen: Chosen
     """What the plan left to prepare."""
+    memory: MemoryEstimate | None = None
+    """What it takes on one rank's accelerator."""
     train_documents: Count
     """Tokenised documents in `data/train`."""
     validation_documents: Count

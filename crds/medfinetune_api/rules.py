@@ -11,14 +11,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from medfinetune_api.choices import AccessMode, Format, Method, MixBy, Precision, TaintEffect, TolerationOperator
+from medfinetune_api.choices import AccessMode, Format, MixBy, Precision, TaintEffect, TolerationOperator
 from medfinetune_api.ruled import Rule
 
 if TYPE_CHECKING:
     from medfinetune_api.spec import FineTuneSpec, MedFineTune
     from medfinetune_api.spec_data import DataSpec, OutputVolumeSpec, SourceSpec, TaskSpec, ValidationSpec
     from medfinetune_api.spec_pods import ResourcesSpec
-    from medfinetune_api.spec_training import LoraSpec, TuningSpec
 
 RUN_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 RUN_NAME_LENGTH = 40
@@ -31,7 +30,7 @@ def _repeated(values: Iterable[Any]) -> list[str]:
     return [str(value) for value, times in Counter(values).items() if times > 1]
 
 
-def _unique(list_field: str, key: str, python: Callable[[Any], Iterable[Any]]) -> Rule:
+def unique(list_field: str, key: str, python: Callable[[Any], Iterable[Any]]) -> Rule:
     """Entries of a list differ in `key`; an empty key compares the entries themselves."""
     field, dotted = f"self.{list_field}", f".{key}" if key else ""
     return Rule(
@@ -115,11 +114,11 @@ STRATIFY_WITH_FRACTION = Rule(
     reason="FieldValueForbidden",
 )
 
-STRATA_UNIQUE = _unique("stratifyBy", "", lambda validation: validation.stratify_by or ())
-SOURCE_NAMES_UNIQUE = _unique("sources", "name", lambda node: [source.name for source in node.sources or ()])
-SOURCE_PATHS_UNIQUE = _unique("sources", "path", lambda node: [source.path for source in node.sources or ()])
-TASK_NAMES_UNIQUE = _unique("tasks", "name", lambda evaluation: [task.name for task in evaluation.tasks])
-OPTION_COLUMNS_UNIQUE = _unique("options", "", lambda columns: columns.options)
+STRATA_UNIQUE = unique("stratifyBy", "", lambda validation: validation.stratify_by or ())
+SOURCE_NAMES_UNIQUE = unique("sources", "name", lambda node: [source.name for source in node.sources or ()])
+SOURCE_PATHS_UNIQUE = unique("sources", "path", lambda node: [source.path for source in node.sources or ()])
+TASK_NAMES_UNIQUE = unique("tasks", "name", lambda evaluation: [task.name for task in evaluation.tasks])
+OPTION_COLUMNS_UNIQUE = unique("options", "", lambda columns: columns.options)
 
 
 def _held_out(data: DataSpec) -> tuple[SourceSpec, ...]:
@@ -178,38 +177,6 @@ RATIO_NAMES_ALL = Rule(
 )
 
 
-# tuning
-
-
-def _lora_holds(tuning: TuningSpec) -> bool:
-    return tuning.lora is None or tuning.method is not Method.FULL
-
-
-LORA_WITH_METHOD = Rule(
-    cel="!has(self.lora) || !has(self.method) || self.method != 'Full'",
-    holds=_lora_holds,
-    expected="lora only with method QLoRA or LoRA",
-    remedy="Remove lora, or choose a method that trains an adapter.",
-    field=".lora",
-    reason="FieldValueForbidden",
-)
-
-
-def _targets_hold(lora: LoraSpec) -> bool:
-    return lora.target_modules is None or "all-linear" not in lora.target_modules or len(lora.target_modules) == 1
-
-
-ALL_LINEAR_ALONE = Rule(
-    cel="!has(self.targetModules) || !('all-linear' in self.targetModules) || self.targetModules.size() == 1",
-    holds=_targets_hold,
-    expected="all-linear alone, or a list of layer names",
-    remedy="Remove the other names, which all-linear includes, or all-linear itself.",
-    field=".targetModules",
-)
-
-TARGETS_UNIQUE = _unique("targetModules", "", lambda lora: lora.target_modules or ())
-
-
 # pods
 
 RESERVED_PREFIXES = ("PET_", "MASTER_", "MEDFINETUNE_", "TORCHELASTIC_", "KUBERNETES_", "LD_", "PYTHON", "HF_", "CUDA_", "NVIDIA_", "TRITON_")
@@ -232,7 +199,7 @@ ENVIRONMENT_NOT_RESERVED = Rule(
     field=".name",
     reason="FieldValueForbidden",
 )
-ENVIRONMENT_UNIQUE = _unique("env", "name", lambda pods: [variable.name for variable in pods.env])
+ENVIRONMENT_UNIQUE = unique("env", "name", lambda pods: [variable.name for variable in pods.env])
 
 
 def _keys_not_reserved(field: str, python: Callable[[Any], Iterable[str]]) -> Rule:

@@ -7,14 +7,15 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from medfinetune_api import rules
+from medfinetune_api import rules, rules_training
 from medfinetune_api.base import Contract
 from medfinetune_api.choices import Preset, Retained
 from medfinetune_api.ruled import Ruled
 from medfinetune_api.scalars import AnnotationValue, LabelKey, LabelValue, Name, ObjectName, RelativePath, Sha256
 from medfinetune_api.spec_data import DataSpec, EvaluationSpec, OutputVolumeSpec, VolumeSpec
 from medfinetune_api.spec_pods import PodsSpec, ResourcesSpec, RunPolicySpec, SchedulingSpec
-from medfinetune_api.spec_training import CheckpointSpec, ParallelismSpec, TrainingSpec, TuningSpec
+from medfinetune_api.spec_training import CheckpointSpec, ParallelismSpec, TrainingSpec
+from medfinetune_api.spec_tuning import TuningSpec
 
 API_VERSION = "medfinetune.io/v1alpha1"
 KIND = "MedFineTune"
@@ -42,12 +43,23 @@ class OutputSpec(Contract):
     retain: Annotated[tuple[Retained, ...], Field(max_length=3)] = ()
     """Working files that stay when the run has ended: Data and Samples (both hold record text), Checkpoints. Adapter, summary, metrics and plan always stay.
     Default none."""
+    merge: bool = False
+    """Whether the adapter is also merged into the 16-bit base and left as a whole model in `model/`; with method QLoRA or LoRA only. Default false."""
 
 
 class FineTuneSpec(Ruled):
     """Everything that decides a run."""
 
-    rules = (rules.BATCH_IN_WHOLE_ROWS, rules.FP16_NEEDS_GPU, rules.OUTPUT_SHARED_BY_NODES)
+    rules = (
+        rules.BATCH_IN_WHOLE_ROWS,
+        rules.FP16_NEEDS_GPU,
+        rules.OUTPUT_SHARED_BY_NODES,
+        rules_training.PREFIX_UNPACKED,
+        rules_training.PREFIX_HAS_NO_LAYERS,
+        rules_training.MERGE_LOW_RANK,
+        rules_training.OPTIMIZER_NEEDS_GPU,
+        rules_training.STOPPING_NEEDS_VALIDATION,
+    )
 
     preset: Preset | None = None
     """Named defaults for what the manifest leaves out: yoo-2026, med42-lora, med42-full or low-memory. Default: none."""

@@ -19,6 +19,7 @@ from medfinetune_api.scalars import (
     ENTRIES,
     BoundedKey,
     ClaimName,
+    Decay,
     EnvironmentName,
     EnvironmentValue,
     Image,
@@ -59,7 +60,10 @@ class ResourcesSpec(Ruled):
     gpu_resource: BoundedKey = "nvidia.com/gpu"
     """Extended resource that the cluster offers GPUs under. Default nvidia.com/gpu."""
     gpu_memory: MemoryQuantity | None = None
-    """Memory of one GPU, such as 24Gi; prepare decides by it whether evaluate needs the whole gang. Default: one GPU holds the model."""
+    """Memory of one GPU, such as 24Gi: prepare chooses sharding, checkpointing and micro-batch that fit it, and refuses a run that cannot. Default: prepare
+    takes the smallest micro-batch and does not refuse."""
+    gpu_memory_headroom: Decay = 0.2
+    """Share of gpuMemory that the plan leaves free for what it cannot know, 0 to below 1. Default 0.2."""
 
 
 class TolerationSpec(Ruled):

@@ -1,16 +1,19 @@
-"""What a manifest says about the training itself: method, schedule, optimizer, batch, gang, checkpoints.
+"""What a manifest says about the training itself: schedule, optimizer, batch, gang, checkpoints.
 
 A field that a preset may decide has no default here: absent means the preset's value, or the documented one (`presets.DEFAULTS`).
 """
 
 from __future__ import annotations
 
-from medfinetune_api import rules
+from typing import Annotated
+
+from pydantic import Field
+
+from medfinetune_api import rules_training as rules
 from medfinetune_api.base import Contract
-from medfinetune_api.choices import Method, Precision, Schedule, Sharding, Toggle
+from medfinetune_api.choices import Offload, OptimizerType, Precision, Schedule, Sharding, Toggle
 from medfinetune_api.ruled import Ruled
 from medfinetune_api.scalars import (
-    Alpha,
     BatchTokens,
     Decay,
     Epochs,
@@ -20,40 +23,17 @@ from medfinetune_api.scalars import (
     Gpus,
     GradNorm,
     Kept,
+    LayerDecay,
+    Layers,
     LearningRate,
+    LossDelta,
     MicroBatch,
     Nodes,
-    Rank,
+    NoiseAlpha,
+    Patience,
     Seed,
-    TargetModules,
     WarmupSteps,
 )
-
-
-class LoraSpec(Ruled):
-    """The low-rank adapter: W = W_frozen + (alpha / rank) A B^T."""
-
-    rules = (rules.ALL_LINEAR_ALONE, rules.TARGETS_UNIQUE)
-
-    rank: Rank | None = None
-    """Rank of the adapter matrices, 1 to 1024. Default: the preset's, or 16."""
-    alpha: Alpha | None = None
-    """Scale of the adapter, divided by the rank; above 0, at most 4096. Default: the preset's, or 64."""
-    dropout: Decay | None = None
-    """Share of the adapter's inputs dropped in training, 0 to below 1. Default: the preset's, or 0.05."""
-    target_modules: TargetModules | None = None
-    """Linear layers that get an adapter, by name (q_proj), or [all-linear] for each but the head; 1 to 64. Default: the preset's, or [all-linear]."""
-
-
-class TuningSpec(Ruled):
-    """What is trained, and how the base is kept meanwhile."""
-
-    rules = (rules.LORA_WITH_METHOD,)
-
-    method: Method | None = None
-    """QLoRA (adapter on a 4-bit base), LoRA (on a 16-bit base) or Full (every weight; refused by this version). Default: the preset's, or QLoRA."""
-    lora: LoraSpec | None = None
-    """The adapter; with method QLoRA or LoRA only."""
 
 
 class SchedulerSpec(Contract):
@@ -70,6 +50,9 @@ class SchedulerSpec(Contract):
 class OptimizerSpec(Contract):
     """AdamW."""
 
+    type: OptimizerType | None = None
+    """AdamW; on GPUs also AdamW8bit (states in 8 bits), PagedAdamW and PagedAdamW8bit (states move to the host when GPU memory runs out), which need sharding
+    None. Default: the preset's, or AdamW."""
     beta1: Decay | None = None
     """Decay of the gradient's mean, 0 to below 1. Default: the preset's, or 0.9."""
     beta2: Decay | None = None
@@ -82,8 +65,30 @@ class OptimizerSpec(Contract):
     """Global norm at which gradients are clipped, 0 to 1000; 0 turns clipping off. Default: the preset's, or 1."""
 
 
-class TrainingSpec(Contract):
+class GradualUnfreezingSpec(Contract):
+    """The last decoder layers train first, the layers before them join later (Howard and Ruder 2018, section 3.3)."""
+
+    layers: Layers = 1
+    """Decoder layers that train at first, and that join each time, 1 to 1024. Default 1."""
+    every_steps: EverySteps
+    """Optimizer steps after which the next layers join, 1 to 1000000."""
+
+
+class EarlyStoppingSpec(Contract):
+    """Training ends before its last step once the validation loss no longer falls."""
+
+    patience: Patience = 3
+    """Validations in a row without a lower loss after which training ends, 1 to 1000. Default 3."""
+    minimum_delta: LossDelta = 0
+    """Nats by which the loss must fall to count as lower, 0 to 1000. Default 0."""
+    restore_best: bool = True
+    """Whether the adapter is that of the lowest validation loss, not of the last step. Default true."""
+
+
+class TrainingSpec(Ruled):
     """The optimization."""
+
+    rules = (rules.OFFLOAD_UNIQUE, rules.OFFLOAD_NOT_PAGED)
 
     epochs: Epochs | None = None
     """Passes over the mixed training data, 1 to 1000. Default: the preset's, or 3."""
@@ -101,6 +106,19 @@ class TrainingSpec(Contract):
     """Rows in one forward pass of one rank: Auto, or 1 to 4096. Changes memory and speed, not the result. Default: the preset's, or Auto."""
     activation_checkpointing: Toggle | None = None
     """Whether activations are computed again instead of kept: Auto, Enabled or Disabled. Default: the preset's, or Auto."""
+    offload: Annotated[tuple[Offload, ...], Field(max_length=2)] = ()
+    """What is kept in the host's memory and brought to the GPU when it is needed: Activations (of the forward pass), Optimizer (its states); slower, the same
+    result. Default none."""
+    layer_decay: LayerDecay = 1
+    """Factor of the learning rate from each decoder layer to the one before it; above 0, at most 1, which gives all layers the same. Default 1."""
+    gradual_unfreezing: GradualUnfreezingSpec | None = None
+    """Train the last layers first. Default: all from the beginning."""
+    neftune_noise_alpha: NoiseAlpha = 0
+    """Scale of the noise on the embeddings in training (NEFTune), 0 to 1000, usually 5 to 15; 0 adds none. Default 0."""
+    validate_every_steps: EverySteps | None = None
+    """Optimizer steps between validations, 1 to 1000000. Default: once at the end of each epoch."""
+    early_stopping: EarlyStoppingSpec | None = None
+    """When to end before the last step. Default: never."""
     seed: Seed = 0
     """Seed of everything random: split, mixture, order, dropout, adapter; 0 to 2147483647. Default 0."""
 

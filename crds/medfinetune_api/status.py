@@ -126,7 +126,9 @@ class Artifacts(Contract):
     folder: Folder
     """The run's folder, relative to the volume's root."""
     adapter: Folder | None = None
-    """The adapter, relative to the folder; absent until it may be used."""
+    """The adapter, relative to the folder; absent until it may be used, and under method Full."""
+    model: Folder | None = None
+    """Whole weights, relative to the folder, under method Full or where output.merge asks; absent until they may be used."""
     plan_sha256: Sha256
     """Hash of the plan that produced them."""
 

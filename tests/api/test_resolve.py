@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medfinetune_api.choices import Preset
+from medfinetune_api.choices import Method, Preset
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.identity import local_identity
 from medfinetune_api.manifest import parse_manifest
@@ -100,8 +100,10 @@ CONFLICTS: dict[str, tuple[dict[str, Any], str]] = {
     "batch not in whole rows": ({"preset": "yoo-2026", "data": {"maxLength": 3000}}, "spec.training.globalBatchTokens (with preset yoo-2026): found 16384"),
     "FP16 without a GPU": ({"preset": "yoo-2026", "parallelism": {"gpusPerNode": 0}}, "spec.training.precision (with preset yoo-2026): found 'FP16'"),
     "batch smaller than the default row": ({"training": {"globalBatchTokens": 1024}}, "spec.training.globalBatchTokens (with defaults): found 1024"),
-    "Full": ({"tuning": {"method": "Full"}}, "spec.tuning.method: found Full; expected QLoRA or LoRA"),
-    "Full by preset": ({"preset": "med42-full"}, "take preset med42-lora instead"),
+    "Full with a preset's adapter": (
+        {"preset": "yoo-2026", "tuning": {"method": "Full"}},
+        "spec.tuning.lora (with preset yoo-2026): found lora with method Full",
+    ),
 }
 
 
@@ -111,6 +113,15 @@ def test_what_only_shows_with_the_preset_is_refused_too(spec: dict[str, Any], me
     with pytest.raises(InvalidManifest) as caught:
         plan_of(**spec)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_a_plan_holds_its_methods_shape_and_no_other(method: Method) -> None:
+    tuning = plan_of(tuning={"method": method}).tuning
+    shapes = {Method.QLORA: "lora", Method.LORA: "lora", Method.PREFIX_TUNING: "prefix", Method.BOTTLENECK: "bottleneck"}
+    assert [name for name in ("lora", "prefix", "bottleneck") if getattr(tuning, name)] == ([shapes[method]] if method in shapes else [])
+    assert (tuning.quantization == "None") == (method in (Method.LORA, Method.FULL))
+    assert plan_of(tuning={"method": method}).data.packing == ("None" if method is Method.PREFIX_TUNING else "BestFit")
 
 
 def test_validation_sources_take_the_place_of_a_fraction() -> None:

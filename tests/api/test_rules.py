@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from medfinetune_api import rules
+from medfinetune_api import rules, rules_training
 from medfinetune_api.fields import fields_of
 from medfinetune_api.manifest import ManifestErrors, parse_manifest
 from medfinetune_api.ruled import Rule
@@ -30,6 +30,10 @@ def mixed(by: str, **ratio: float) -> dict[str, Any]:
 
 def lora(*targets: str) -> dict[str, Any]:
     return {"tuning": {"lora": {"targetModules": list(targets)}}}
+
+
+def tuned(method: str, **other: Any) -> dict[str, Any]:
+    return {"tuning": {"method": method}, **other}
 
 
 def columns(*options: str) -> dict[str, Any]:
@@ -100,9 +104,86 @@ CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
     "ratio of no language": (rules.RATIO_NAMES_EXIST, mixed("Language", en=5, ko=5, fr=1), "spec.data.mixture.ratio", mixed("Language", en=5, ko=5)),
     "ratio of no domain": (rules.RATIO_NAMES_EXIST, mixed("Domain", medical=1, law=1, en=1), "spec.data.mixture.ratio", mixed("Domain", medical=1, law=2)),
     "source left out": (rules.RATIO_NAMES_ALL, mixed("Source", en=1), "spec.data.mixture.ratio", mixed("Source", en=1, ko=0.5)),
-    "adapter under Full": (rules.LORA_WITH_METHOD, {"tuning": {"method": "Full", "lora": {}}}, "spec.tuning.lora", {"tuning": {"method": "LoRA", "lora": {}}}),
-    "all-linear and more": (rules.ALL_LINEAR_ALONE, lora("all-linear", "q_proj"), "spec.tuning.lora.targetModules", lora("all-linear")),
-    "target twice": (rules.TARGETS_UNIQUE, lora("q_proj", "q_proj"), "spec.tuning.lora.targetModules", lora("q_proj", "self_attn.v_proj")),
+    "adapter under Full": (
+        rules_training.LORA_WITH_METHOD,
+        {"tuning": {"method": "Full", "lora": {}}},
+        "spec.tuning.lora",
+        {"tuning": {"method": "LoRA", "lora": {}}},
+    ),
+    "prefix of no method": (
+        rules_training.PREFIX_WITH_METHOD,
+        {"tuning": {"prefix": {}}},
+        "spec.tuning.prefix",
+        {"tuning": {"method": "PrefixTuning", "prefix": {}}},
+    ),
+    "bottleneck under LoRA": (
+        rules_training.BOTTLENECK_WITH_METHOD,
+        {"tuning": {"method": "LoRA", "bottleneck": {}}},
+        "spec.tuning.bottleneck",
+        {"tuning": {"method": "Bottleneck", "bottleneck": {"placement": "Parallel"}}},
+    ),
+    "LoRA on a base in 4 bits": (
+        rules_training.QUANTIZATION_WITH_METHOD,
+        {"tuning": {"method": "LoRA", "quantization": "NF4"}},
+        "spec.tuning.quantization",
+        {"tuning": {"method": "Bottleneck", "quantization": "None"}},
+    ),
+    "Full from an adapter": (
+        rules_training.INITIAL_ADAPTER_WITH_METHOD,
+        {"tuning": {"method": "Full", "initialAdapter": {"path": "a"}}},
+        "spec.tuning.initialAdapter",
+        {"tuning": {"initialAdapter": {"path": "a"}}},
+    ),
+    "packed prefixes": (
+        rules_training.PREFIX_UNPACKED,
+        tuned("PrefixTuning", data={"packing": "BestFit"}),
+        "spec.data.packing",
+        tuned("PrefixTuning", data={"packing": "None"}),
+    ),
+    "layers of a prefix": (
+        rules_training.PREFIX_HAS_NO_LAYERS,
+        tuned("PrefixTuning", training={"layerDecay": 0.9}),
+        "spec.training",
+        tuned("PrefixTuning", training={"layerDecay": 1}),
+    ),
+    "unfreezing of a prefix": (
+        rules_training.PREFIX_HAS_NO_LAYERS,
+        tuned("PrefixTuning", training={"gradualUnfreezing": {"everySteps": 1}}),
+        "spec.training",
+        tuned("Full", training={"gradualUnfreezing": {"everySteps": 1}, "layerDecay": 0.5}),
+    ),
+    "merged bottleneck": (
+        rules_training.MERGE_LOW_RANK,
+        tuned("Bottleneck", output={"merge": True}),
+        "spec.output.merge",
+        tuned("Bottleneck", output={"merge": False}),
+    ),
+    "8 bits on the processor": (
+        rules_training.OPTIMIZER_NEEDS_GPU,
+        {"training": {"optimizer": {"type": "AdamW8bit"}}, "parallelism": {"gpusPerNode": 0}},
+        "spec.training.optimizer.type",
+        {"training": {"optimizer": {"type": "AdamW8bit"}}},
+    ),
+    "paged and offloaded": (
+        rules_training.OFFLOAD_NOT_PAGED,
+        {"training": {"optimizer": {"type": "PagedAdamW"}, "offload": ["Optimizer"]}},
+        "spec.training.offload",
+        {"training": {"optimizer": {"type": "PagedAdamW"}, "offload": ["Activations"]}},
+    ),
+    "offloaded twice": (
+        rules_training.OFFLOAD_UNIQUE,
+        {"training": {"offload": ["Optimizer", "Optimizer"]}},
+        "spec.training.offload",
+        {"training": {"offload": ["Optimizer", "Activations"]}},
+    ),
+    "stopping without validation": (
+        rules_training.STOPPING_NEEDS_VALIDATION,
+        {"training": {"earlyStopping": {}}, "data": {"validation": {"fraction": 0}}},
+        "spec.training.earlyStopping",
+        {"training": {"earlyStopping": {}}, "data": {"validation": {"fraction": 0.01}}},
+    ),
+    "all-linear and more": (rules_training.ALL_LINEAR_ALONE, lora("all-linear", "q_proj"), "spec.tuning.lora.targetModules", lora("all-linear")),
+    "target twice": (rules_training.TARGETS_UNIQUE, lora("q_proj", "q_proj"), "spec.tuning.lora.targetModules", lora("q_proj", "self_attn.v_proj")),
     "broken rows": (
         rules.BATCH_IN_WHOLE_ROWS,
         {"training": {"globalBatchTokens": 1000}, "data": {"maxLength": 300}},

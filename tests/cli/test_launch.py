@@ -16,7 +16,7 @@ PLAN = Path("/scratch/plan.json")
 
 
 def parallelism(nodes: int, gpus: int) -> ParallelismPlan:
-    return ParallelismPlan(nodes=nodes, gpus_per_node=gpus, sharding=Sharding.AUTO)
+    return ParallelismPlan(nodes=nodes, gpus_per_node=gpus, sharding=Sharding.AUTO, gpu_memory_headroom=0.2)
 
 
 @given(stage=st.sampled_from([Stage.TRAIN, Stage.EVALUATE]), nodes=st.integers(1, 8), gpus=st.integers(0, 8), cores=st.integers(1, 256))

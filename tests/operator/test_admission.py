@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from cluster.control_plane import ControlPlane
-from medfinetune_api import rules
+from medfinetune_api import rules, rules_training
 from medfinetune_api.manifest import ManifestErrors, parse_manifest
 from medfinetune_api.ruled import Rule
 from support.malformed import MALFORMED, Malformed
@@ -39,7 +39,7 @@ def test_both_refuse_it_for_the_same_field(server: ServerSide, malformed: Malfor
 
 def test_every_rule_refuses_one_with_its_own_words(server: ServerSide) -> None:
     said = "\n".join(message for malformed in MALFORMED for message in server.create(malformed.manifest()).values())
-    declared = {name: rule.validation()["message"] for name, rule in vars(rules).items() if isinstance(rule, Rule)}
+    declared = {name: rule.validation()["message"] for name, rule in (vars(rules) | vars(rules_training)).items() if isinstance(rule, Rule)}
     assert [name for name, message in declared.items() if message not in said] == []
 
 

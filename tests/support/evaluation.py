@@ -5,28 +5,23 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from medfinetune_api.choices import ChatTemplate, Format, LossOn, Method, Overlong, Packing, Precision, Schedule, Sharding, Toggle
+from medfinetune_api.choices import ChatTemplate, Format, LossOn, Overlong, Packing, Sharding
 from medfinetune_api.plan import (
     CheckpointPlan,
     DataPlan,
     EvaluationPlan,
     Identity,
-    LoraPlan,
     ModelPlan,
     Mounts,
-    OptimizerPlan,
     OutputPlan,
-    ParallelismPlan,
     RunPlan,
-    SchedulerPlan,
     SourcePlan,
     TaskPlan,
-    TrainingPlan,
-    TuningPlan,
     ValidationPlan,
 )
 from medfinetune_api.results import Chosen, PackingReport, Prepared
 from medfinetune_trainer.model.fingerprint import weights_sha256
+from support.plans import parallelism_plan, training_plan, tuning_plan
 from tiny_base import build
 
 GUARD = """
@@ -91,22 +86,12 @@ def evaluation_plan(root: Path, base: Path, tasks: tuple[TaskPlan, ...], templat
             overlong=Overlong.ERROR,
             chat_template=template,
         ),
-        tuning=TuningPlan(method=Method.QLORA, lora=LoraPlan(rank=4, alpha=8.0, dropout=0.0, target_modules="all-linear")),
-        training=TrainingPlan(
-            epochs=1,
-            learning_rate=2e-4,
-            scheduler=SchedulerPlan(type=Schedule.CONSTANT, warmup_steps=0, minimum_ratio=0.0),
-            optimizer=OptimizerPlan(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, max_grad_norm=1.0),
-            global_batch_tokens=1024,
-            precision=Precision.FP32,
-            micro_batch=1,
-            activation_checkpointing=Toggle.OFF,
-            seed=0,
-        ),
-        parallelism=ParallelismPlan(nodes=1, gpus_per_node=0, sharding=Sharding.NONE),
+        tuning=tuning_plan(),
+        training=training_plan(),
+        parallelism=parallelism_plan(sharding=Sharding.NONE),
         checkpoint=CheckpointPlan(every_steps=100, keep=1),
         evaluation=EvaluationPlan(baseline=baseline, batch_size=4, tasks=tasks),
-        output=OutputPlan(retain=()),
+        output=OutputPlan(retain=(), merge=False),
     )
 
 

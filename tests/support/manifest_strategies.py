@@ -66,11 +66,18 @@ def _training(max_length: int) -> st.SearchStrategy[dict[str, Any]]:
         epochs=st.integers(1, 1000),
         learningRate=st.floats(1e-9, 1),
         scheduler=_some(type=st.sampled_from(["Cosine", "Linear", "Constant"]), warmupSteps=st.integers(0, 9), minimumRatio=st.sampled_from([0, 0.1, 1])),
-        optimizer=_some(beta1=st.just(0.8), beta2=st.just(0.95), epsilon=st.just(1e-6), weightDecay=st.just(0.1), maxGradNorm=st.just(0)),
+        optimizer=_some(
+            type=st.just("AdamW"), beta1=st.just(0.8), beta2=st.just(0.95), epsilon=st.just(1e-6), weightDecay=st.just(0.1), maxGradNorm=st.just(0)
+        ),
         globalBatchTokens=st.integers(1, 64).map(lambda rows: rows * max_length),
         precision=st.sampled_from(["Auto", "BF16", "FP32"]),
         microBatch=st.just("Auto") | st.integers(1, 4096),
         activationCheckpointing=st.sampled_from(["Auto", "Enabled", "Disabled"]),
+        offload=st.lists(st.sampled_from(["Activations", "Optimizer"]), unique=True),
+        layerDecay=st.sampled_from([1, 0.9]),
+        gradualUnfreezing=_some(layers=st.integers(1, 9)).map(lambda unfreezing: {"everySteps": 5} | unfreezing),
+        neftuneNoiseAlpha=st.sampled_from([0, 5]),
+        validateEverySteps=st.integers(1, 99),
         seed=st.integers(0, 2147483647),
     )
 
@@ -152,10 +159,17 @@ def _output(draw: st.DrawFn, nodes: int) -> dict[str, Any]:
 
 @st.composite
 def manifests(draw: st.DrawFn) -> dict[str, Any]:
-    """A valid manifest that resolves: method QLoRA or LoRA, rows and batch in agreement whatever the preset."""
+    """A valid manifest that resolves: a low-rank method, rows and batch in agreement whatever the preset."""
     max_length = draw(st.sampled_from([64, 512, 1024]))
     targets = st.sampled_from([["all-linear"], ["q_proj", "self_attn.v_proj"]])
-    lora = _some(rank=st.integers(1, 64), alpha=st.sampled_from([0.5, 32]), dropout=st.sampled_from([0, 0.1]), targetModules=targets)
+    lora = _some(
+        rank=st.integers(1, 64),
+        alpha=st.sampled_from([0.5, 32]),
+        dropout=st.sampled_from([0, 0.1]),
+        targetModules=targets,
+        useRslora=st.booleans(),
+        useDora=st.booleans(),
+    )
     parts = _some(
         preset=st.sampled_from(["yoo-2026", "med42-lora", "low-memory"]),
         tuning=_some(method=st.sampled_from(["QLoRA", "LoRA"]), lora=lora),

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import transformers
 from medfinetune_api.choices import Method, Sharding
-from medfinetune_api.plan import LoraPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
 from medfinetune_trainer.model.adapter import base_digest, save_adapter
 from medfinetune_trainer.model.architectures import architecture_of
@@ -26,6 +25,7 @@ from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.step import Stepper, micro_batch_seed
 from medfinetune_trainer.optim.validation import validate
 from peft import PeftModel
+from support.plans import lora_plan
 from tiny_base import Kind, build
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -40,10 +40,6 @@ VOCABULARY = 320
 def tiny(folder: Path, kind: Kind, **overrides: Any) -> Path:
     """A tiny base in `folder`, built once."""
     return folder if (folder / "config.json").exists() else build(folder, TEXTS, kind, 512, **overrides)
-
-
-def lora_plan(**changes: Any) -> LoraPlan:
-    return LoraPlan(**({"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": "all-linear"} | changes))
 
 
 def adapted(base: Path, method: Method = Method.QLORA, dtype: torch.dtype = torch.float32, moved: bool = True, **lora: Any) -> PeftModel:

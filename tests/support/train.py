@@ -26,13 +26,9 @@ from medfinetune_api.plan import (
     LoraPlan,
     ModelPlan,
     Mounts,
-    OptimizerPlan,
     OutputPlan,
-    ParallelismPlan,
     RunPlan,
     SchedulerPlan,
-    TrainingPlan,
-    TuningPlan,
     ValidationPlan,
 )
 from medfinetune_api.results import Chosen, PackingReport, Prepared
@@ -45,6 +41,7 @@ from medfinetune_trainer.optim.window import windows
 from medfinetune_trainer.stages.train_loop import train
 from support.gang import gang
 from support.models import VOCABULARY, tiny
+from support.plans import lora_plan, optimizer_plan, parallelism_plan, training_plan, tuning_plan
 
 LANGUAGES = ("en", "ko")
 SECONDS = 600.0
@@ -61,18 +58,19 @@ def random_documents(count: int, seed: int = 0) -> Documents:
     return [(random.integers(10, VOCABULARY, n).tolist(), [0] * (n - 4) + [1] * 4, LANGUAGES[i % 2]) for i, n in enumerate(lengths)]
 
 
+def _lora(changes: dict[str, Any]) -> LoraPlan:
+    return lora_plan(rank=changes.pop("lora_rank", 4), dropout=changes.pop("dropout", 0.0))
+
+
 def plan_for(root: Path, base: Path, **changes: Any) -> RunPlan:
-    """A plan whose output volume is `root`; `changes` replace fields of the training plan, or `method`, `packing`, `dropout`, `every_steps`, `lora_rank`."""
+    """A plan whose output volume is `root`; `changes` replace fields of the training plan, or are taken out of it by name below."""
     training: dict[str, Any] = {
         "epochs": 2,
         "learning_rate": 1e-2,
         "scheduler": SchedulerPlan(type=Schedule.COSINE, warmup_steps=2, minimum_ratio=0.1),
-        "optimizer": OptimizerPlan(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.01, max_grad_norm=1.0),
+        "optimizer": optimizer_plan(weight_decay=0.01),
         "global_batch_tokens": 192,
         "precision": Precision.AUTO,
-        "micro_batch": 1,
-        "activation_checkpointing": Toggle.OFF,
-        "seed": 0,
     }
     return RunPlan(
         identity=Identity(name="run", namespace="local", uid="00000000-0000-0000-0000-000000000000"),
@@ -88,15 +86,13 @@ def plan_for(root: Path, base: Path, **changes: Any) -> RunPlan:
             overlong=Overlong.ERROR,
             chat_template=ChatTemplate.TOKENIZER,
         ),
-        tuning=TuningPlan(
-            method=changes.pop("method", Method.QLORA),
-            lora=LoraPlan(rank=changes.pop("lora_rank", 4), alpha=8.0, dropout=changes.pop("dropout", 0.0), target_modules="all-linear"),
-        ),
-        parallelism=ParallelismPlan(nodes=1, gpus_per_node=0, sharding=Sharding.AUTO),
+        tuning=changes.pop("tuning", None)
+        or tuning_plan(changes.pop("method", Method.QLORA), lora=lora_plan(rank=changes.pop("lora_rank", 4), dropout=changes.pop("dropout", 0.0))),
+        parallelism=parallelism_plan(),
         checkpoint=CheckpointPlan(every_steps=changes.pop("every_steps", 3), keep=changes.pop("keep", 2)),
         evaluation=EvaluationPlan(baseline=False, batch_size=1, tasks=()),
-        output=OutputPlan(retain=()),
-        training=TrainingPlan(**(training | changes)),
+        output=OutputPlan(retain=(), merge=False),
+        training=training_plan(**(training | changes)),
     )
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import Schedule
 from medfinetune_api.errors import Diverged
-from medfinetune_api.plan import OptimizerPlan, SchedulerPlan
+from medfinetune_api.plan import SchedulerPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
 from medfinetune_trainer.optim import loss_scale
 from medfinetune_trainer.optim.adamw import adamw
@@ -25,6 +25,7 @@ from medfinetune_trainer.optim.validation import ALL
 from medfinetune_trainer.optim.window import Window, micro_batches, windows
 from support.gang import gang
 from support.models import plain_quality, tiny, validated
+from support.plans import optimizer_plan
 from torch import Tensor, nn
 from transformers import get_constant_schedule_with_warmup, get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
@@ -188,7 +189,7 @@ def _dropout_losses(seed: int, step: int) -> list[float]:
 def _stepper(weight: nn.Parameter, factor: float, scale: LossScale) -> Stepper:
     module = nn.Module()
     module.register_parameter("weight", weight)
-    plan = OptimizerPlan(beta1=0.9, beta2=0.999, epsilon=1e-8, weight_decay=0.0, max_grad_norm=1.0)
+    plan = optimizer_plan()
     parts = Parts(
         module,
         torch.device("cpu"),

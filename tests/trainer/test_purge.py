@@ -54,7 +54,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def filled(output: Path, base: Path, retain: Sequence[Retained] = ()) -> RunPlan:
     """A run folder with something of everything."""
-    plan = evaluation_plan(output, base, ()).model_copy(update={"output": OutputPlan(retain=tuple(retain))})
+    plan = evaluation_plan(output, base, ()).model_copy(update={"output": OutputPlan(retain=tuple(retain), merge=False)})
     for name in STAYS.union(UNFINISHED, *WORKING.values()):
         file = plan.folder.root / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ def test_a_run_that_never_began_is_purged_and_its_ghosts_find_the_number(tmp_pat
 
 def test_the_folder_of_another_plan_is_not_purged(tmp_path: Path, base: Path) -> None:
     plan = filled(tmp_path, base)
-    other = plan.model_copy(update={"output": OutputPlan(retain=(Retained.DATA,))})
+    other = plan.model_copy(update={"output": OutputPlan(retain=(Retained.DATA,), merge=False)})
     before = files(plan)
     assert run_stage("purge", other).code == Exit.OUTPUT_CONFLICT
     assert files(plan) == before

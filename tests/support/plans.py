@@ -1,0 +1,51 @@
+"""Parts of a RunPlan with the tests' own values, so that a new field of the contract is written once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from medfinetune_api.choices import Method, OptimizerType, Precision, Quantization, Schedule, Sharding, Toggle
+from medfinetune_api.plan import LoraPlan, OptimizerPlan, ParallelismPlan, SchedulerPlan, TrainingPlan, TuningPlan
+
+
+def lora_plan(**changes: Any) -> LoraPlan:
+    """Rank 4 on every linear layer, without dropout."""
+    plain = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": "all-linear", "use_rslora": False, "use_dora": False, "loraplus_lr_ratio": 1}
+    return LoraPlan(**(plain | changes))
+
+
+def tuning_plan(method: Method = Method.QLORA, **changes: Any) -> TuningPlan:
+    """`method` with what it implies; `changes` replace fields of the TuningPlan."""
+    quantization = Quantization.NF4 if method is Method.QLORA else Quantization.NONE
+    lora = lora_plan() if method in (Method.QLORA, Method.LORA) else None
+    return TuningPlan(**({"method": method, "quantization": quantization, "lora": lora} | changes))
+
+
+def optimizer_plan(**changes: Any) -> OptimizerPlan:
+    """AdamW with its usual constants and without decay."""
+    plain = {"type": OptimizerType.ADAMW, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.0, "max_grad_norm": 1.0}
+    return OptimizerPlan(**(plain | changes))
+
+
+def training_plan(**changes: Any) -> TrainingPlan:
+    """One epoch at a constant rate in fp32, one row a micro-batch."""
+    plain: dict[str, Any] = {
+        "epochs": 1,
+        "learning_rate": 2e-4,
+        "scheduler": SchedulerPlan(type=Schedule.CONSTANT, warmup_steps=0, minimum_ratio=0.0),
+        "optimizer": optimizer_plan(),
+        "global_batch_tokens": 1024,
+        "precision": Precision.FP32,
+        "micro_batch": 1,
+        "activation_checkpointing": Toggle.OFF,
+        "offload": (),
+        "layer_decay": 1.0,
+        "neftune_noise_alpha": 0.0,
+        "seed": 0,
+    }
+    return TrainingPlan(**(plain | changes))
+
+
+def parallelism_plan(**changes: Any) -> ParallelismPlan:
+    """One process on the CPU."""
+    return ParallelismPlan(**({"nodes": 1, "gpus_per_node": 0, "sharding": Sharding.AUTO, "gpu_memory_headroom": 0.2} | changes))
