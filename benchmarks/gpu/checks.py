@@ -21,16 +21,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import yaml
-from medfinetune_api.choices import Method, Sharding
+from medfinetune_api.choices import Quantization, Sharding
 from medfinetune_api.plan import LoraPlan
 from medfinetune_trainer.data.batch import PackedDocument, collate
 from medfinetune_trainer.model.adapter import base_digest
-from medfinetune_trainer.model.architectures import architecture_of
-from medfinetune_trainer.model.attention import packed_attention, use_packed_attention
-from medfinetune_trainer.model.load import load_base
-from medfinetune_trainer.model.lora import add_adapter
+from medfinetune_trainer.model.attention import packed_attention
+from medfinetune_trainer.model.build import build as build_model
+from medfinetune_trainer.model.lora import LowRank
 from medfinetune_trainer.model.loss import packed_loss
-from medfinetune_trainer.model.sharding import clip_grad_norm, shard, trainable
+from medfinetune_trainer.model.sharding import clip_grad_norm, trainable
 from tiny_base import build
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,12 +66,8 @@ def bits(device: torch.device) -> dict[str, Any]:
 
 def _trained_digests(base: Path, sharding: Sharding, device: torch.device) -> tuple[str, str]:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    architecture = architecture_of(base)
-    model = load_base(base, architecture, Method.QLORA, dtype, device)
-    use_packed_attention(model, architecture)
     lora = LoraPlan(rank=8, alpha=16, dropout=0.05, target_modules="all-linear", use_rslora=False, use_dora=False, loraplus_lr_ratio=1)
-    adapted = add_adapter(model, lora, architecture, seed=0)
-    module = shard(adapted, sharding, dtype, device).train()
+    module = build_model(base, LowRank(lora, Quantization.NF4, seed=0), dtype, device, sharding, packed=True).train()
     batch = collate([PackedDocument(list(range(5, 5 + length)), [1] * length, 0) for length in (40, 90)]).to(device)
     optimizer, before = torch.optim.AdamW(trainable(module), lr=1e-3), base_digest(module)
     for _ in range(3):

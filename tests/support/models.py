@@ -9,15 +9,16 @@ from typing import Any
 
 import torch
 import transformers
-from medfinetune_api.choices import Method, Sharding
+from medfinetune_api.choices import Method, Quantization, Sharding
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
-from medfinetune_trainer.model.adapter import base_digest, save_adapter
+from medfinetune_trainer.model.adapter import base_digest, save_trained
 from medfinetune_trainer.model.architectures import architecture_of
-from medfinetune_trainer.model.attention import use_packed_attention
-from medfinetune_trainer.model.load import load_base
-from medfinetune_trainer.model.lora import add_adapter
+from medfinetune_trainer.model.build import build as build_model
+from medfinetune_trainer.model.keyed import keyed
+from medfinetune_trainer.model.lora import LowRank
 from medfinetune_trainer.model.loss import loss_logits, packed_loss
-from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, gathered, gradient_sync, shard, trainable, unwrapped
+from medfinetune_trainer.model.sharding import clip_grad_norm, gathered, gradient_sync, trainable, unwrapped
+from medfinetune_trainer.model.tuned import Tuning
 from medfinetune_trainer.optim import window
 from medfinetune_trainer.optim.loss_scale import LossScale
 from medfinetune_trainer.optim.parts import Parts
@@ -42,23 +43,36 @@ def tiny(folder: Path, kind: Kind, **overrides: Any) -> Path:
     return folder if (folder / "config.json").exists() else build(folder, TEXTS, kind, 512, **overrides)
 
 
+@dataclass(frozen=True)
+class Moved(LowRank):
+    """LoRA whose B is drawn too: its start at zero would hide what A does."""
+
+    def initialise(self, name: str, module: nn.Module) -> None:
+        super().initialise(name, module)
+        for path, parameter in module.named_parameters(prefix=name):
+            if ".lora_B." in path:
+                parameter.data.copy_(torch.empty(parameter.shape).normal_(std=0.05, generator=keyed(self.seed, path)))
+
+
+def low_rank(method: Method = Method.QLORA, moved: bool = True, **lora: Any) -> LowRank:
+    quantization = Quantization.NF4 if method is Method.QLORA else Quantization.NONE
+    return (Moved if moved else LowRank)(lora_plan(**lora), quantization, seed=1)
+
+
+def built(base: Path, sharding: Sharding | None, dtype: torch.dtype = torch.float32, checkpointed: bool = False, tuning: Tuning | None = None) -> nn.Module:
+    """The product's own model for training."""
+    return build_model(base, tuning or low_rank(), dtype, CPU, sharding, packed=True, activation_checkpointing=checkpointed)
+
+
 def adapted(base: Path, method: Method = Method.QLORA, dtype: torch.dtype = torch.float32, moved: bool = True, **lora: Any) -> PeftModel:
-    """The base with packed attention and an adapter; `moved` draws B, whose start at zero would hide what A does."""
-    architecture = architecture_of(base)
-    model = load_base(base, architecture, method, dtype, CPU)
-    use_packed_attention(model, architecture)
-    model = add_adapter(model, lora_plan(**lora), architecture, seed=1)
-    if moved:
-        move(model)
+    """The same, whole in this process: base with packed attention and an adapter."""
+    model = built(base, None, dtype, tuning=low_rank(method, moved, **lora))
+    assert isinstance(model, PeftModel)
     return model
 
 
-def move(model: PeftModel) -> None:
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.05, generator=generator)
+def save_adapter(module: nn.Module, folder: Path, base: str) -> None:
+    save_trained(low_rank(), module, folder, base)
 
 
 def documents(lengths: tuple[int, ...], seed: int = 0, loss_share: float = 0.3) -> list[PackedDocument]:
@@ -110,10 +124,7 @@ def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = t
 
     Then a forward in eval mode and one more, so that `digests` shows the base before and after.
     """
-    model = adapted(base, dtype=dtype, dropout=dropout)
-    if checkpointed:
-        checkpoint_activations(model)
-    module = shard(model, sharding, dtype, CPU).train()
+    module = built(base, sharding, dtype, checkpointed, low_rank(dropout=dropout)).train()
     gradients: dict[str, Tensor] = {}
 
     def clip(module: nn.Module, norm: float) -> float:
@@ -150,7 +161,7 @@ def plain_window(base: Path, dropout: float = 0.1) -> Window:
 
 def validated(_: int, base: Path, micro_batch: int) -> dict[str, tuple[float, float, float]]:
     """(loss, accuracy, loss tokens) by language of the product's `validate` on two rows, with dropout that it must turn off."""
-    module = shard(adapted(base, Method.LORA, dropout=0.5), Sharding.FULL, torch.float32, CPU).train()
+    module = built(base, Sharding.FULL, tuning=low_rank(Method.LORA, dropout=0.5)).train()
     parts = Parts(module, CPU, partial(packed_loss, groups=2), gradient_sync, clip_grad_norm)
     found = validate(parts, DrawnRows(2), ("en", "ko"), Ranks.here(), micro_batch)
     assert module.training
@@ -184,7 +195,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 def held(_: int, base: Path, sharding: Sharding) -> tuple[int, int]:
     """Bytes of trained and of frozen parameters that this rank holds."""
     sizes = [0, 0]
-    for parameter in shard(adapted(base), sharding, torch.float32, CPU).parameters():
+    for parameter in built(base, sharding).parameters():
         local = parameter.to_local() if isinstance(parameter, DTensor) else parameter
         sizes[not parameter.requires_grad] += local.numel() * local.element_size()
     return sizes[0], sizes[1]
@@ -192,7 +203,7 @@ def held(_: int, base: Path, sharding: Sharding) -> tuple[int, int]:
 
 def train_and_save(_: int, base: Path, folder: Path, sharding: Sharding, method: Method) -> Tensor:
     """Two optimizer steps, then save; returns the logits of two documents at every position."""
-    module = shard(adapted(base, method), sharding, torch.float32, CPU).train()
+    module = built(base, sharding, tuning=low_rank(method)).train()
     optimizer = torch.optim.AdamW(trainable(module), lr=1e-2)
     for seed in range(2):
         packed_loss(module, batch((5, 20), seed), groups=2).loss.backward()

@@ -13,10 +13,9 @@ import torch
 from medfinetune_api.choices import Method, Sharding
 from medfinetune_api.errors import StorageFailed
 from medfinetune_trainer.artifacts.files import new_folder, write_text
-from medfinetune_trainer.model.adapter import save_adapter
 from safetensors.torch import load_file
 from support.gang import gang
-from support.models import adapted, read_by_peft, tiny, train_and_save
+from support.models import adapted, read_by_peft, save_adapter, tiny, train_and_save
 
 
 @pytest.mark.parametrize("method", [Method.QLORA, Method.LORA])

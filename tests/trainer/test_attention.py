@@ -11,7 +11,7 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medfinetune_api.choices import Method
+from medfinetune_api.choices import Quantization
 from medfinetune_trainer.data.batch import collate
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import packed_attention, use_packed_attention
@@ -42,7 +42,7 @@ def plain(folder: Path) -> nn.Module:
 def test_packed_logits_equal_separate_logits(tmp_path: Path, kind: Any, config: dict[str, Any]) -> None:
     folder = tiny(tmp_path / kind, kind, initializer_range=0.2, **config)
     architecture = architecture_of(folder)
-    model = load_base(folder, architecture, Method.LORA, torch.float32, CPU)
+    model = load_base(folder, architecture, Quantization.NONE, torch.float32, CPU)
     use_packed_attention(model, architecture)
     packed = collate(documents(LENGTHS))
     bounds = {"cu_seqlens": packed.cu_seqlens, "max_seqlen": packed.max_seqlen}
@@ -56,7 +56,7 @@ def test_packed_logits_equal_separate_logits(tmp_path: Path, kind: Any, config: 
 def test_a_forward_without_boundaries_is_refused(tmp_path: Path) -> None:
     folder = tiny(tmp_path / "base", "gemma3-multimodal", sliding_window=8)
     architecture = architecture_of(folder)
-    model = load_base(folder, architecture, Method.LORA, torch.float32, CPU)
+    model = load_base(folder, architecture, Quantization.NONE, torch.float32, CPU)
     use_packed_attention(model, architecture)
     with pytest.raises(RuntimeError, match="cu_seqlens"):
         model(input_ids=torch.tensor([documents((12,))[0].input_ids]))

@@ -26,11 +26,11 @@ from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
 from medfinetune_trainer.evaluation.questions import read_questions
-from medfinetune_trainer.model.adapter import base_digest, save_adapter
+from medfinetune_trainer.model.adapter import base_digest
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.stages.evaluate import run
 from support.evaluation import EXAMPLE, evaluation_plan, example_tasks, mark_prepared, tiny_base, without_network
-from support.models import adapted
+from support.models import adapted, save_adapter
 
 
 @pytest.fixture(scope="module")

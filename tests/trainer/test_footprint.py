@@ -7,7 +7,7 @@ from pathlib import Path
 import bitsandbytes as bnb
 import pytest
 import torch
-from medfinetune_api.choices import Method
+from medfinetune_api.choices import Method, Quantization
 from medfinetune_api.errors import InvalidModel
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.footprint import base_bytes
@@ -22,7 +22,8 @@ GIB = 1 << 30
 
 def loaded_bytes(folder: Path, method: Method, dtype: torch.dtype) -> int:
     """Bytes of parameters and of the constants of their quantization, as they lie in memory."""
-    model = load_base(folder, architecture_of(folder), method, dtype, CPU)
+    quantization = Quantization.NF4 if method is Method.QLORA else Quantization.NONE
+    model = load_base(folder, architecture_of(folder), quantization, dtype, CPU)
     states = [module.weight.quant_state for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
     tensors = [*model.parameters(), *(state.absmax for state in states), *(state.state2.absmax for state in states)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

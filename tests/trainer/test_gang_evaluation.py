@@ -13,10 +13,9 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import EvaluationSummary
 from medfinetune_trainer.artifacts.files import new_folder
-from medfinetune_trainer.model.adapter import save_adapter
 from medfinetune_trainer.stages.evaluate import run
 from support.evaluation import evaluation_plan, example_tasks, mark_prepared, tiny_base
-from support.models import adapted
+from support.models import adapted, save_adapter
 from support.train import agents
 
 

@@ -11,13 +11,10 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.data.batch import collate
 from medfinetune_trainer.data.epochs import epoch_name
 from medfinetune_trainer.data.packed import PackedRows
-from medfinetune_trainer.model.architectures import architecture_of
-from medfinetune_trainer.model.attention import use_packed_attention
-from medfinetune_trainer.model.load import load_base
-from medfinetune_trainer.model.lora import add_adapter
+from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.loss import loss_logits
+from medfinetune_trainer.model.tuned import tuning_of
 from medfinetune_trainer.stages import prepare
-from peft import load_peft_weights, set_peft_model_state_dict
 from support.manifests import minimal_manifest, plan_for
 from support.stages import EXAMPLE, SOURCES, models_volume
 from support.train import train_here, validations
@@ -54,13 +51,7 @@ def prepared(output: Path, data: Path, *, spec_data: dict[str, object], training
 def letter_accuracy(plan: RunPlan, adapter: Path | None) -> dict[str, float]:
     """Share of the training questions whose most likely letter among A to E is the answer, by language, as the model itself says."""
     base = Path(plan.mounts.models) / plan.model.path
-    architecture = architecture_of(base)
-    model = load_base(base, architecture, plan.tuning.method, torch.float32, torch.device("cpu"))
-    use_packed_attention(model, architecture)
-    adapted = add_adapter(model, plan.tuning.lora, architecture, seed=0)
-    if adapter:
-        set_peft_model_state_dict(adapted, load_peft_weights(str(adapter), device="cpu"))
-    adapted.eval()
+    adapted = build(base, tuning_of(plan), torch.float32, torch.device("cpu"), None, packed=True, trained=adapter).eval()
     letters = AutoTokenizer.from_pretrained(base).convert_tokens_to_ids(list("ABCDE"))
     rows = PackedRows(plan.folder.data, epoch_name(0))
     right: dict[str, list[bool]] = {language: [] for language in rows.languages}

@@ -10,7 +10,7 @@ from pathlib import Path
 import bitsandbytes as bnb
 import pytest
 import torch
-from medfinetune_api.choices import Method
+from medfinetune_api.choices import Quantization
 from medfinetune_api.errors import InvalidModel
 from medfinetune_trainer.model.adapter import base_digest
 from medfinetune_trainer.model.architectures import architecture_of
@@ -38,7 +38,7 @@ def changed(base: Path, folder: Path, change: Change) -> Path:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_only_the_language_model_is_quantised_to_nf4_in_uint8(base: Path, dtype: torch.dtype) -> None:
-    model = load_base(base, architecture_of(base), Method.QLORA, dtype, CPU)
+    model = load_base(base, architecture_of(base), Quantization.NF4, dtype, CPU)
     quantised = {name: module for name, module in model.named_modules() if isinstance(module, bnb.nn.Linear4bit)}
     assert len(quantised) == 14
     assert all(name.startswith("model.language_model.layers.") for name in quantised)
@@ -52,11 +52,11 @@ def test_only_the_language_model_is_quantised_to_nf4_in_uint8(base: Path, dtype:
 
 
 def test_lora_keeps_the_base_unquantised(base: Path) -> None:
-    model = load_base(base, architecture_of(base), Method.LORA, torch.bfloat16, CPU)
+    model = load_base(base, architecture_of(base), Quantization.NONE, torch.bfloat16, CPU)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("method", [Method.QLORA, Method.LORA])
+@pytest.mark.parametrize("quantization", Quantization)
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -67,10 +67,10 @@ def test_lora_keeps_the_base_unquantised(base: Path) -> None:
         (lambda weights: [weights.pop(name) for name in list(weights) if "vision" in name], "weights missing.*vision"),
     ],
 )
-def test_a_load_that_would_leave_weights_at_random_is_refused(base: Path, tmp_path: Path, change: Change, problem: str, method: Method) -> None:
+def test_a_load_that_would_leave_weights_at_random_is_refused(base: Path, tmp_path: Path, change: Change, problem: str, quantization: Quantization) -> None:
     folder = changed(base, tmp_path / "changed", change)
     with pytest.raises(InvalidModel, match=problem):
-        load_base(folder, architecture_of(folder), method, torch.float32, CPU)
+        load_base(folder, architecture_of(folder), quantization, torch.float32, CPU)
 
 
 def test_weights_of_another_layout_are_refused(base: Path, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_weights_of_another_layout_are_refused(base: Path, tmp_path: Path) -> No
     folder = tiny(tmp_path / "text", "gemma3")
     shutil.copy(base / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(InvalidModel, match="weights missing"):
-        load_base(folder, architecture_of(folder), Method.QLORA, torch.float32, CPU)
+        load_base(folder, architecture_of(folder), Quantization.NF4, torch.float32, CPU)
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-100], lambda _: b"", lambda data: b"\xff" * 64 + data])
@@ -87,7 +87,7 @@ def test_damaged_weights_are_refused(base: Path, tmp_path: Path, damage: Callabl
     file = folder / "model.safetensors"
     file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(InvalidModel, match="cannot be read"):
-        load_base(folder, architecture_of(folder), Method.QLORA, torch.float32, CPU)
+        load_base(folder, architecture_of(folder), Quantization.NF4, torch.float32, CPU)
 
 
 def test_a_missing_shard_is_refused(base: Path, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_missing_shard_is_refused(base: Path, tmp_path: Path) -> None:
     (folder / "model.safetensors").unlink()
     (folder / "model.safetensors.index.json").write_text('{"metadata": {}, "weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors"}}')
     with pytest.raises(InvalidModel, match="cannot be read"):
-        load_base(folder, architecture_of(folder), Method.QLORA, torch.float32, CPU)
+        load_base(folder, architecture_of(folder), Quantization.NF4, torch.float32, CPU)
 
 
 @pytest.mark.parametrize("change", [{"hidden_size": "many"}, {"num_hidden_layers": None}, {"layer_types": ["none"]}])
@@ -104,7 +104,7 @@ def test_a_config_that_transformers_refuses_is_refused(tmp_path: Path, change: d
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(InvalidModel, match="transformers refuses"):
-        load_base(folder, architecture_of(folder), Method.QLORA, torch.float32, CPU)
+        load_base(folder, architecture_of(folder), Quantization.NF4, torch.float32, CPU)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -12,10 +12,9 @@ import transformers
 from medfinetune_api.choices import Method
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_trainer.data.batch import collate
-from medfinetune_trainer.model.adapter import save_adapter
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.loss import packed_loss
-from support.models import TEXTS, adapted, batch, documents, relative, tiny
+from support.models import TEXTS, adapted, batch, documents, relative, save_adapter, tiny
 from torch import nn
 from torch.nn import functional
 

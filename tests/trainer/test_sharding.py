@@ -9,9 +9,9 @@ import pytest
 import torch
 from medfinetune_api.choices import Sharding
 from medfinetune_trainer.model.loss import packed_loss
-from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, shard, trainable
+from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, trainable
 from support.gang import gang
-from support.models import CPU, Window, adapted, batch, held, plain_window, relative, run_window, tiny
+from support.models import Window, adapted, batch, built, held, plain_window, relative, run_window, tiny
 
 SHARDINGS = (Sharding.ADAPTERS_ONLY, Sharding.FULL, Sharding.NONE)
 
@@ -77,7 +77,7 @@ def test_checkpointed_activations_draw_the_same_dropout(base: Path) -> None:
 
 
 def test_clipping_scales_to_the_norm_and_zero_leaves_gradients(base: Path) -> None:
-    module = shard(adapted(base), Sharding.NONE, torch.float32, CPU)
+    module = built(base, Sharding.NONE)
     packed_loss(module, batch((7, 4)), 2).loss.backward()
     norm = clip_grad_norm(module, 0.0)
     assert clip_grad_norm(module, norm / 2) == norm
@@ -88,7 +88,7 @@ def test_clipping_scales_to_the_norm_and_zero_leaves_gradients(base: Path) -> No
 def test_recomputation_really_happens(base: Path) -> None:
     """Guards the test above against a switch that does nothing."""
     model = adapted(base).train()
-    checkpoint_activations(model)
+    checkpoint_activations(model.get_base_model())
     layer = model.get_base_model().model.layers[0]
     calls: list[int] = []
     layer.mlp.register_forward_hook(lambda *_: calls.append(1))

@@ -1,49 +1,42 @@
-"""The adapter outside the process: gathered from its shards, written in plain PEFT layout; and a digest that proves the base untouched."""
+"""What was trained outside the process: gathered from its shards and handed to its method to write; and a digest that proves the base untouched."""
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from pathlib import Path
 
 import bitsandbytes as bnb
 import torch
 import torch.distributed as dist
-from peft import get_peft_model_state_dict
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from medfinetune_trainer.model.sharding import gathered, unwrapped
-
-WEIGHTS = "adapter_model.safetensors"
-
-
-def adapter_state(module: nn.Module) -> dict[str, Tensor]:
-    """The adapter's fp32 weights on the CPU under PEFT's keys, on rank 0; empty on the others. A collective: every rank must call it."""
-    model = unwrapped(module)
-    whole = {name: gathered(parameter).cpu() for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if dist.is_initialized() and dist.get_rank() != 0:
-        return {}
-    state: dict[str, Tensor] = get_peft_model_state_dict(model, state_dict=whole, save_embedding_layers=False)
-    return {name: state[name].contiguous() for name in sorted(state)}
+from medfinetune_trainer.model.tuned import Tuning
 
 
-def save_adapter(module: nn.Module, folder: Path, base: str) -> None:
-    """Write adapter_config.json and adapter_model.safetensors into `folder` (made by rank 0's caller). A collective: every rank must call it; rank 0 writes.
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """The trained fp32 weights on the CPU by parameter name, on rank 0; empty on the others. A collective: every rank must call it."""
+    first, state = not dist.is_initialized() or dist.get_rank() == 0, {}
+    for name, parameter in unwrapped(module).named_parameters():
+        if parameter.requires_grad:
+            whole = gathered(parameter)
+            if first:
+                state[name] = whole.cpu()
+    return state
+
+
+def save_trained(tuning: Tuning, module: nn.Module, folder: Path, base: str) -> None:
+    """Write what was trained into `folder` (made by rank 0's caller), as the method lays it out. A collective: every rank must call it; rank 0 writes.
 
     Args:
-        module: what `shard` returned.
+        tuning: the method that built `module`.
+        module: what `build` returned.
         folder: best a `new_folder` of artifacts, so that it appears whole.
-        base: the manifest's model path, kept as `base_model_name_or_path`: the mount of one machine would mislead on the next.
+        base: the manifest's model path.
     """
-    state = adapter_state(module)
-    if not state:
-        return
-    config = copy.copy(unwrapped(module).peft_config["default"])
-    config.base_model_name_or_path, config.inference_mode = base, True
-    config.target_modules = sorted(config.target_modules)  # a set's order changes from process to process
-    config.save_pretrained(str(folder))
-    (folder / WEIGHTS).write_bytes(save(state, metadata={"format": "pt"}))  # save_file hides a full volume's errno, and the file from all but its owner
+    state = trained_state(module)
+    if state:
+        tuning.save(unwrapped(module), state, folder, base)
 
 
 def base_digest(module: nn.Module) -> str:

@@ -31,6 +31,12 @@ def model_folder(plan: RunPlan) -> Path:
     return folder
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold the base's weights; what else lies in the folder is not read. Raises InvalidModel where the index does not parse."""
+    whole = folder / "model.safetensors"
+    return [whole] if whole.is_file() else [folder / shard for shard in sorted(_shards(folder / INDEX))]
+
+
 def _files(folder: Path) -> Iterator[Path]:
     """Everything in the folder, then the shards, which an index may name outside it: by then the index itself is known to lie inside."""
     yield from folder.rglob("*")

@@ -1,4 +1,4 @@
-"""Spread an adapted model over the ranks, one strategy a name, with equal gradients whatever strategy and world size.
+"""Spread a tuned model over the ranks, one strategy a name, with equal gradients whatever strategy and world size.
 
 - AdaptersOnly, the hybrid of Yoo et al. 2026 (section on training): the 4-bit base is replicated; adapters, their gradients and optimizer states are sharded.
 - Full: the base is sharded too, for models whose base alone does not fit one device. Packed NF4 bits are uint8 and never cast.
@@ -10,56 +10,68 @@ accumulation window. Without an initialised process group the model stays as it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 import torch.distributed as dist
 from medfinetune_api.choices import Sharding
-from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from transformers import PreTrainedModel
 
-from medfinetune_trainer.model.architectures import ARCHITECTURES, Architecture
 
-
-def checkpoint_activations(model: PeftModel) -> None:
-    """Recompute each decoder layer's activations in the backward pass; call before `shard`. Random state is kept, so dropout draws the same masks twice.
+def checkpoint_activations(base: PreTrainedModel) -> None:
+    """Recompute each decoder layer's activations in the backward pass; call before it is sharded. Random state is kept, so dropout draws the same masks twice.
 
     Takes effect in training mode only.
     """
-    base = model.get_base_model()
     enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
     enable()
 
 
-def shard(model: PeftModel, sharding: Sharding, compute_dtype: torch.dtype, device: torch.device) -> nn.Module:
-    """Spread `model` over the default process group by a strategy other than Auto.
+@dataclass(frozen=True)
+class Spread:
+    """Spreads a model over the default process group, group by group, and the rest of it last."""
 
-    Args:
-        model: from `add_adapter`, on `device`, equal on every rank; changed in place.
-        sharding: AdaptersOnly, Full or None; all leave a single process without a process group as it is.
-        compute_dtype: in which adapters enter matrix products; their masters, gradients and reductions stay fp32.
-        device: of this rank.
-    """
-    if not dist.is_initialized() or sharding is Sharding.NONE:
-        _autocast(model, compute_dtype, device)
-        return _replicated(model, device) if dist.is_initialized() else model
-    base = model.get_base_model()
-    assert isinstance(base, PreTrainedModel)
-    ignored = {parameter for parameter in model.parameters() if not parameter.requires_grad} if sharding is Sharding.ADAPTERS_ONLY else set()
-    policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=torch.float32)
-    for group in _groups(base, sharding):
-        fully_shard(group, mp_policy=policy, ignored_params=ignored)
-    fully_shard(model, mp_policy=policy, ignored_params=ignored)
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)
-            module.set_force_sum_reduction_for_comms(True)
-    return cast(nn.Module, model)
+    sharding: Sharding | None
+    """AdaptersOnly, Full or None; the absent one leaves a whole model to each rank, with nothing to sum. All leave a process without a group as it is."""
+    compute_dtype: torch.dtype
+    """In which trained weights enter matrix products; their masters, gradients and reductions stay fp32."""
+    device: torch.device
+    """Of this rank."""
+
+    def group(self, modules: Sequence[nn.Module]) -> None:
+        """Shard modules that are gathered together: a layer; embedding, norm and head, which may be tied; what text never runs. Equal on every rank."""
+        trained = any(parameter.requires_grad for module in modules for parameter in module.parameters())
+        if self._shards and modules and (self.sharding is Sharding.FULL or trained):
+            self._fully_shard(list(modules))
+
+    def root(self, model: nn.Module) -> nn.Module:
+        """What remains of a model whose groups were sharded; returns the module to train."""
+        if self._shards:
+            self._fully_shard([model])
+            for module in model.modules():
+                if isinstance(module, FSDPModule):
+                    module.set_gradient_divide_factor(1.0)
+                    module.set_force_sum_reduction_for_comms(True)
+        elif self.sharding is not None:
+            _autocast(model, self.compute_dtype, self.device)
+            return _replicated(model, self.device) if dist.is_initialized() else model
+        return model
+
+    @property
+    def _shards(self) -> bool:
+        return dist.is_initialized() and self.sharding in (Sharding.ADAPTERS_ONLY, Sharding.FULL)
+
+    def _fully_shard(self, modules: list[nn.Module]) -> None:
+        frozen = {parameter for module in modules for parameter in module.parameters() if not parameter.requires_grad}
+        policy = MixedPrecisionPolicy(param_dtype=self.compute_dtype, reduce_dtype=torch.float32)
+        whole = modules[0] if len(modules) == 1 else modules
+        fully_shard(whole, mp_policy=policy, ignored_params=frozen if self.sharding is Sharding.ADAPTERS_ONLY else set())
 
 
 def gradient_sync(module: nn.Module, enabled: bool) -> None:
@@ -87,11 +99,9 @@ def trainable(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
-def unwrapped(module: nn.Module) -> PeftModel:
-    """The PEFT model inside what `shard` returned."""
-    model = module.module if isinstance(module, DistributedDataParallel) else module
-    assert isinstance(model, PeftModel)
-    return model
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The model inside what `Spread.root` returned: what `Tuning.attach` made."""
+    return cast(nn.Module, module.module) if isinstance(module, DistributedDataParallel) else module
 
 
 def gathered(tensor: Tensor) -> Tensor:
@@ -100,20 +110,7 @@ def gathered(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def _groups(base: PreTrainedModel, sharding: Sharding) -> Iterable[nn.Module | list[nn.Module]]:
-    """What is gathered together: each layer; where the base is sharded, embedding, norm and head as one (they may be tied), and what text never runs."""
-    architecture = _architecture(base)
-    yield from base.get_submodule(architecture.layers).children()
-    if sharding is Sharding.FULL:
-        yield [base.get_submodule(name) for name in (architecture.embedding, architecture.norm, architecture.head)]
-        yield from (base.get_submodule(name) for name in architecture.other_modalities)
-
-
-def _architecture(base: PreTrainedModel) -> Architecture:
-    return ARCHITECTURES[base.config.model_type]
-
-
-def _replicated(model: PeftModel, device: torch.device) -> DistributedDataParallel:
+def _replicated(model: nn.Module, device: torch.device) -> DistributedDataParallel:
     """DDP without its broadcast of the base: every rank has read the same files."""
     ids = [device] if device.type == "cuda" else None
     replicated = DistributedDataParallel(model, device_ids=ids, init_sync=False, broadcast_buffers=False)
@@ -129,7 +126,7 @@ def _sum_over_ranks(bucket: Any) -> torch.futures.Future[Tensor]:
     return future.then(lambda reduced: reduced.value()[0])
 
 
-def _autocast(model: PeftModel, compute_dtype: torch.dtype, device: torch.device) -> None:
+def _autocast(model: nn.Module, compute_dtype: torch.dtype, device: torch.device) -> None:
     """Without FSDP's mixed precision, fp32 adapters would make 16-bit products fp32."""
     if compute_dtype is not torch.float32:
         model.forward = torch.autocast(device.type, compute_dtype)(model.forward)

@@ -1,7 +1,7 @@
 """Ask base and tuned model what has not been asked, as one process or as one rank of a gang.
 
-The adapter is put on the loaded base before either answers, and is off while the base does, so that both answer from the same 4-bit weights; it is read from
-disk as whoever uses it will read it, by plain PEFT. In a gang the base is sharded over the ranks (Full), and all of them answer the same questions in the same
+What was trained is put on the base before either answers, and is off while the base does, so that both answer from the same weights; the model is built as
+training builds it. In a gang the base is sharded over the ranks (Full), and all of them answer the same questions in the same
 order: each forward pass gathers every layer from all. Rank 0 decides what is missing, and it alone writes.
 """
 
@@ -10,26 +10,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from medfinetune_api.choices import Sharding
 from medfinetune_api.errors import OutputConflict
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
-from peft import PeftModel
-from safetensors import SafetensorError
+from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
 from medfinetune_trainer.evaluation.questions import Questions, prompt_template, read_questions
-from medfinetune_trainer.model.architectures import architecture_of
+from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.folder import model_folder
-from medfinetune_trainer.model.load import load_base
 from medfinetune_trainer.model.precision import compute_dtype
-from medfinetune_trainer.model.sharding import shard
+from medfinetune_trainer.model.tuned import Tuning, tuning_of
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.telemetry.log import say
 from medfinetune_trainer.telemetry.questions import QuestionCount
@@ -71,10 +68,11 @@ def _missing(plan: RunPlan, questions: Mapping[str, Questions]) -> list[str]:
 
 def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTask], ranks: Ranks, device: torch.device, count: QuestionCount) -> None:
     renderer = Renderer(load_tokenizer(model_folder(plan)), plan.data.chat_template)
-    model = _model(plan, ranks, device)
+    tuning = tuning_of(plan)
+    model = _model(plan, tuning, ranks, device)
     for variant in missing:
         lm = LetterModel(model, renderer, plan.evaluation.batch_size, count.add if ranks.rank == 0 else lambda _: None)
-        with model.disable_adapter() if variant == "base" else nullcontext():
+        with tuning.disabled(model) if variant == "base" else nullcontext():
             answers = ask_and_describe(lm, tasks, plan.model.path if variant == "base" else f"{plan.model.path}+{plan.identity.name}")
         results.refuse_unanswered(variant, answers)
         ranks.from_zero(lambda: results.write(plan.folder.evaluation, variant, answers))  # noqa: B023  # done before the next variant
@@ -83,19 +81,9 @@ def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTas
             say("evaluated", variant=variant, questions_cut=len(lm.cut) or None, **accuracies)
 
 
-def _model(plan: RunPlan, ranks: Ranks, device: torch.device) -> Any:
-    base, dtype = model_folder(plan), compute_dtype(plan.training.precision, device)
-    model = _tuned(load_base(base, architecture_of(base), plan.tuning.method, dtype, device), trained_folder(plan), device)
-    return shard(model, Sharding.FULL, dtype, device) if ranks.world_size > 1 else model
-
-
-def _tuned(model: Any, adapter: Path, device: torch.device) -> Any:
-    """The base with the adapter on it. Raises OutputConflict where the adapter cannot be read."""
-    try:
-        return PeftModel.from_pretrained(model, str(adapter), torch_device=str(device)).eval()
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        remedy = f"Remove {adapter} and start again: training continues from the newest checkpoint."
-        raise OutputConflict(str(adapter), found=f"an adapter that cannot be read ({type(error).__name__})", expected="PEFT's layout", remedy=remedy) from error
+def _model(plan: RunPlan, tuning: Tuning, ranks: Ranks, device: torch.device) -> nn.Module:
+    dtype, sharding = compute_dtype(plan.training.precision, device), Sharding.FULL if ranks.world_size > 1 else None
+    return build(model_folder(plan), tuning, dtype, device, sharding, packed=False, trained=trained_folder(plan)).eval()
 
 
 def _prompt(plan: RunPlan, name: str, questions: dict[str, Questions]) -> str:

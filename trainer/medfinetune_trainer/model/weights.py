@@ -1,0 +1,137 @@
+"""A base's weights on disk: which file holds which weight of the model, all of them or a refusal, and each read once, as it is needed.
+
+Headers come first and say what is missing, unknown or of another shape before a weight is read. Published files may name a module by an older path:
+transformers' own table of conversions says what each key is called now. Tensors are read by plain reads, not mapped: a map of a file larger than the memory
+that a process may have cannot be made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from medfinetune_api.errors import InvalidModel
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightRenaming, dot_natural_key, rename_source_key
+
+from medfinetune_trainer.model.folder import weight_files
+
+FLOATS = ("F64", "F32", "F16", "BF16")
+DERIVED = r"rotary_emb\.inv_freq|(^|\.)position_ids$"
+"""Buffers that old checkpoints hold, and that models compute today."""
+SAME_MODEL = "Copy the model again; config.json and the weights must be of the same model."
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of one file."""
+
+    file: Path
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors writes it: F32, BF16, ..."""
+
+
+def locate(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
+    """Where each weight of `model` lies, by its name in the model; tied weights that the files hold once lie in the same place. Reads headers alone.
+
+    Raises:
+        InvalidModel: a weight is missing, unknown, or of another shape; a file is damaged or not there; weights are not in floating point of 16 bits or more.
+    """
+    found = {name: stored for file in weight_files(folder) for name, stored in _header(file).items()}
+    named = _renamed(model, found)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    _follow_ties(model, named)
+    ignored = re.compile("|".join([DERIVED, *(model._keys_to_ignore_on_load_unexpected or ())]))
+    _refuse(folder, "missing", expected.keys() - named.keys())
+    _refuse(folder, "of another shape", {name for name in named.keys() & expected.keys() if named[name].shape != expected[name]})
+    _refuse(folder, "unknown to the architecture", {name for name in named.keys() - expected.keys() if not ignored.search(name)})
+    return {name: _float(named[name]) for name in expected}
+
+
+def read(wanted: Collection[Stored]) -> Iterator[tuple[Stored, Tensor]]:
+    """Each tensor on the CPU as its file has it; every file is opened once.
+
+    Raises InvalidModel where a file cannot be read.
+    """
+    by_file: Mapping[Path, list[Stored]] = defaultdict(list)
+    for stored in wanted:
+        by_file[stored.file].append(stored)
+    for file, held in by_file.items():
+        try:
+            with safe_open(file, framework="pt", backend="pread") as opened:
+                for stored in held:
+                    yield stored, opened.get_tensor(stored.key)
+        except (OSError, SafetensorError) as error:
+            raise _unreadable(file, error) from error
+
+
+def require_finite(stored: Stored, tensor: Tensor) -> None:
+    """Raises InvalidModel where a value, as it is used, is NaN or infinite: one such weight makes every loss NaN."""
+    low, high = torch.aminmax(tensor) if tensor.numel() else (tensor.sum(), tensor.sum())
+    if not (torch.isfinite(low) and torch.isfinite(high)):
+        raise InvalidModel(
+            str(stored.file),
+            found=f"NaN or infinite values in {stored.key}, read as {str(tensor.dtype).removeprefix('torch.')}",
+            expected="finite weights",
+            remedy="Copy the model again and compare its hashes with the publisher's; a base in bf16 or fp32 may need another precision than FP16.",
+        )
+
+
+def _header(file: Path) -> dict[str, Stored]:
+    try:
+        with safe_open(file, framework="pt", backend="pread") as opened:
+            slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118  # no mapping
+            return {key: Stored(file, key, tuple(each.get_shape()), each.get_dtype()) for key, each in slices.items()}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> InvalidModel:
+    return InvalidModel(
+        str(file),
+        found=f"weights that cannot be read ({type(error).__name__})",
+        expected="complete safetensors files",
+        remedy="Copy the model again and compare its hashes with the publisher's.",
+    )
+
+
+def _renamed(model: PreTrainedModel, found: Mapping[str, Stored]) -> dict[str, Stored]:
+    """By the names that the model's weights have today."""
+    expected, renamings = model.state_dict(), [each for each in get_model_conversion_mapping(model) if isinstance(each, WeightRenaming)]
+    named = {}
+    for key in sorted(found, key=dot_natural_key):
+        name, _ = rename_source_key(key, renamings, [], model.base_model_prefix, expected)
+        if name not in expected and key in expected:
+            name = key
+        named[name] = found[key]
+    return named
+
+
+def _follow_ties(model: PreTrainedModel, named: dict[str, Stored]) -> None:
+    """Give a tied weight that the files leave out the place of the one that they hold."""
+    for target, source in model.all_tied_weights_keys.items():
+        if held := named.get(source) or named.get(target):
+            named.setdefault(target, held)
+            named.setdefault(source, held)
+
+
+def _refuse(folder: Path, problem: str, names: Collection[str]) -> None:
+    if names:
+        found = f"{len(names)} weights {problem}, first {min(names)}"
+        raise InvalidModel(str(folder), found=found, expected="every weight of the architecture that config.json names, and no other", remedy=SAME_MODEL)
+
+
+def _float(stored: Stored) -> Stored:
+    if stored.dtype not in FLOATS:
+        remedy = "Use the unquantised model: QLoRA quantises it to NF4 itself."
+        raise InvalidModel(str(stored.file), found=f"{stored.key} stored as {stored.dtype}", expected="weights in 16 or 32 bits", remedy=remedy)
+    return stored
