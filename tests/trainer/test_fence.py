@@ -19,7 +19,7 @@ from medfinetune_trainer.artifacts.files import new_folder, rename_folder, write
 from medfinetune_trainer.artifacts.history import History, read
 from support.train import Agent, agents, small_run
 
-POSITION = checkpoint.Position(plan_sha256="a" * 64, step=1, seed=0, learning_rate=0.1, loss_scale=1.0, clean_steps=0)
+POSITION = checkpoint.Position(plan_sha256="a" * 64, step=1)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from medfinetune_api.errors import StorageFailed
 from medfinetune_trainer.artifacts import fence
 
 _VOLUME_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
+_GONE_ERRNOS = {errno.ENOENT, errno.ENOTDIR}
 
 
 def write_text(path: Path, text: str) -> None:
@@ -83,6 +84,13 @@ def rename_folder(path: Path, name: Path) -> None:
         _sync(name.parent)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder that nobody may see half removed: it loses its name first."""
+    unnamed = _beside(path)
+    path.rename(unnamed)
+    shutil.rmtree(unnamed)
+
+
 def remove_unfinished(path: Path) -> None:
     """Remove what `new_folder(path)` leaves beside `path` when its process is killed. For the one process that may write there."""
     for unfinished in path.parent.glob(f".{path.name}.*"):
@@ -96,20 +104,20 @@ def sha256_file(path: Path) -> str:
 
 
 @contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError that the volume caused into StorageFailed; any other passes."""
+def storage_errors(path: Path, *, made: bool = False) -> Iterator[None]:
+    """Turn an OSError that the volume caused into StorageFailed; any other passes. With `made`, all that is missing was there before: the volume lost it."""
     try:
         yield
     except OSError as error:
-        failure = storage_failure(error, str(path))
+        failure = storage_failure(error, str(path), made=made)
         if failure is None:
             raise
         raise failure from error
 
 
-def storage_failure(error: OSError, where: str) -> StorageFailed | None:
-    """What `error` says of the volume; None where the volume did not cause it."""
-    if error.errno not in _VOLUME_ERRNOS:
+def storage_failure(error: OSError, where: str, *, made: bool = False) -> StorageFailed | None:
+    """What `error` says of the volume; None where the volume did not cause it. `made` as in `storage_errors`."""
+    if error.errno not in _VOLUME_ERRNOS | (_GONE_ERRNOS if made else set()):
         return None
     remedy = "Mend the volume (space, quota, file size limit, permissions), then start the run again; it continues."
     return StorageFailed(where, found=os.strerror(error.errno), expected="a writable volume with space left", remedy=remedy)

@@ -1,4 +1,4 @@
-"""`metrics.jsonl`: one object a line for every step, validation and memory sample, written by rank 0.
+"""`metrics.jsonl`: one object a line for every step, validation, checkpoint and memory sample, written by rank 0.
 
 Every line has `kind`, `time` and, but for memory samples, `step`. A stage that continues from the checkpoint of step N first drops the lines of later steps,
 which it will write again, and a last line that was torn; so the file always tells one story.
@@ -7,6 +7,7 @@ which it will write again, and a last line that was torn; so the file always tel
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +24,7 @@ class History:
     def __init__(self, path: Path, resumed_step: int) -> None:
         """Open `path` for a run that stands at `resumed_step`. Raises StorageFailed."""
         self._path, self._lock = path, Lock()
-        kept = [line for line in read(path) if line.get("step", 0) <= resumed_step]
+        kept = [line for line in read(path) if _step(line) <= resumed_step]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
@@ -36,6 +37,11 @@ class History:
             fence.check()
             self._file.write(json.dumps(line) + "\n")
 
+    def sync(self) -> None:
+        """Return once every line is on disk. Raises StorageFailed."""
+        with self._lock, storage_errors(self._path):
+            os.fsync(self._file.fileno())
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -46,8 +52,16 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     if not path.exists():
         return
     with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file:
+        for text in file:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
                 continue
+            if isinstance(line, dict):
+                yield line
+
+
+def _step(line: dict[str, Any]) -> float:
+    """The step that a line tells of, 0 for one of none; a damaged line is later than any step."""
+    step = line.get("step", 0)
+    return step if isinstance(step, int) else float("inf")

@@ -7,6 +7,7 @@ decides, which is the same on all of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 INITIAL, SMALLEST, GROWTH_STEPS = 2.0**16, 1.0, 2000
@@ -39,3 +40,12 @@ class LossScale:
         self.clean_steps += 1
         if self.dynamic and self.clean_steps == GROWTH_STEPS:
             self.scale, self.clean_steps = self.scale * 2, 0
+
+    def state_dict(self) -> dict[str, float]:
+        """What a checkpoint keeps of it."""
+        return {"scale": self.scale, "clean_steps": self.clean_steps}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Go on where `state_dict` was taken; a scale that is not dynamic stays 1."""
+        if self.dynamic:
+            self.scale, self.clean_steps = state["scale"], int(state["clean_steps"])

@@ -17,18 +17,19 @@ from medfinetune_api.errors import Interrupted
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
 
-from medfinetune_trainer.artifacts import checkpoint
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.data.batch import PackedBatch, collate
 from medfinetune_trainer.data.epochs import VALIDATION, epoch_name
 from medfinetune_trainer.data.packed import PackedRows
-from medfinetune_trainer.model.adapter import save_trained
-from medfinetune_trainer.model.build import build
+from medfinetune_trainer.model.adapter import save_adapter
+from medfinetune_trainer.model.architectures import architecture_of
+from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.folder import model_folder
+from medfinetune_trainer.model.load import load_base
+from medfinetune_trainer.model.lora import add_adapter
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.model.precision import compute_dtype
-from medfinetune_trainer.model.sharding import clip_grad_norm, gradient_sync
-from medfinetune_trainer.model.tuned import tuning_of
+from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, gradient_sync, shard
 from medfinetune_trainer.optim.adamw import adamw, set_learning_rate
 from medfinetune_trainer.optim.loss_scale import LossScale
 from medfinetune_trainer.optim.parts import Parts
@@ -39,8 +40,8 @@ from medfinetune_trainer.optim.validation import validate
 from medfinetune_trainer.optim.window import Window, windows
 from medfinetune_trainer.stages.outcome import STOP
 from medfinetune_trainer.stages.prepared import micro_batch
+from medfinetune_trainer.stages.saving import Saver, resume, saving
 from medfinetune_trainer.stages.train_record import Record, recording
-from medfinetune_trainer.telemetry.log import say
 
 
 def train(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path) -> Mapping[str, float]:
@@ -51,10 +52,12 @@ def train(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device,
         OutputConflict: the newest checkpoint is another plan's. InvalidModel, InvalidManifest, StorageFailed.
     """
     parts, stepper = _build(plan, prepared, ranks, device)
-    done = _resume(plan, stepper)
-    with recording(plan, prepared, ranks, device, folder, done) as record:
-        loop = _Loop(plan, prepared, stepper, record, saved=done, stop=(folder / STOP).exists)
+    remembered = {"loss_scale": stepper.scale}
+    done = resume(plan, stepper, remembered)
+    with recording(plan, prepared, ranks, device, folder, done) as record, saving(plan, stepper, remembered, record, done) as saver:
+        loop = _Loop(plan, prepared, stepper, record, saver, stop=(folder / STOP).exists)
         loop.run(done)
+        saver.finish()
         _save_final(plan, parts, ranks)
         return record.numbers(ranks)
 
@@ -65,57 +68,41 @@ class _Loop:
     prepared: Prepared
     stepper: Stepper
     record: Record
-    saved: int
-    """Step of the newest checkpoint."""
+    saver: Saver
     stop: Callable[[], bool]
-    rate: float = 0.0
 
     def run(self, done: int) -> None:
         """Every step after `done`, to the last."""
         epochs = [_Rows(self.plan, epoch_name(epoch)) for epoch in range(self.plan.training.epochs)]
         held_out = _Rows(self.plan, VALIDATION)
         for window in windows([len(rows) for rows in epochs], self.plan.rows_per_step, done):
-            self._stop_if_asked(window.step - 1)
+            self._heed(window.step - 1)
             self._step(window, epochs[window.epoch])
             if window.ends_epoch and len(held_out):
                 self._validate(window, held_out)
             if window.step % self.plan.checkpoint.every_steps == 0 or window.step == self.prepared.total_steps:
-                self._checkpoint(window.step)
+                self.saver.start(window.step)
 
     def _step(self, window: Window, rows: _Rows) -> None:
         training, started = self.plan.training, time.monotonic()
-        self.rate = learning_rate(training.learning_rate, training.scheduler, window.step, self.prepared.total_steps)
-        set_learning_rate(self.stepper.optimizer, self.rate)
+        rate = learning_rate(training.learning_rate, training.scheduler, window.step, self.prepared.total_steps)
+        set_learning_rate(self.stepper.optimizer, rate)
         figures = self.stepper.step(window, rows)
-        self.record.step(window, figures, self.rate, time.monotonic() - started)
+        self.record.step(window, figures, rate, time.monotonic() - started)
 
     def _validate(self, window: Window, rows: _Rows) -> None:
         qualities = validate(self.stepper.parts, rows, rows.packed.languages, self.stepper.ranks, self.stepper.micro_batch)
         self.record.validation(window, qualities)
 
-    def _stop_if_asked(self, step: int) -> None:
-        """All ranks stop at the same step, whichever of them was asked."""
-        if self.stepper.ranks.sum([self.stop()])[0]:
-            if step > self.saved:
-                self._checkpoint(step)
-            raise Interrupted("train", found=f"a request to stop after step {step}", expected="the last step", remedy="Start it again; it continues.")
-
-    def _checkpoint(self, step: int) -> None:
-        ranks, target = self.stepper.ranks, self.plan.folder.checkpoints / f"step-{step}"
-        unfinished = ranks.from_zero(lambda: checkpoint.begin(target))
-        try:
-            checkpoint.save_state(unfinished, self.stepper.parts.module, self.stepper.optimizer)
-            ranks.from_zero(lambda: self._complete(unfinished, target, step))
-        finally:
-            checkpoint.discard(unfinished)
-        self.saved = step
-        self.record.event("checkpoint", step=step)
-
-    def _complete(self, unfinished: Path, target: Path, step: int) -> None:
-        scale = self.stepper.scale
-        position = checkpoint.Position(self.plan.sha256, step, self.plan.training.seed, self.rate, scale.scale, scale.clean_steps)
-        checkpoint.complete(unfinished, target, position)
-        checkpoint.prune(target.parent, self.plan.checkpoint.keep)
+    def _heed(self, done: int) -> None:
+        """All ranks stop after the same step, whichever was asked, and learn after the same step how a checkpoint ended. Raises Interrupted; as `Saver`."""
+        ranks = self.stepper.ranks
+        stops, settled = ranks.sum([self.stop(), self.saver.settled()])
+        if settled == ranks.world_size:
+            self.saver.finish()
+        if stops:
+            self.saver.save(done)
+            raise Interrupted("train", found=f"a request to stop after step {done}", expected="the last step", remedy="Start it again; it continues.")
 
 
 @dataclass
@@ -138,10 +125,16 @@ class _Rows:
 
 
 def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device) -> tuple[Parts, Stepper]:
-    """Tuned model and optimizer of this rank, at step 0."""
-    training, dtype, chosen = plan.training, compute_dtype(plan.training.precision, device), prepared.chosen
-    checkpointing = chosen.activation_checkpointing
-    module = build(model_folder(plan), tuning_of(plan), dtype, device, chosen.sharding, packed=True, activation_checkpointing=checkpointing).train()
+    """Base, adapter and optimizer of this rank, at step 0."""
+    training, dtype = plan.training, compute_dtype(plan.training.precision, device)
+    base = model_folder(plan)
+    architecture = architecture_of(base)
+    model = load_base(base, architecture, plan.tuning.method, dtype, device)
+    use_packed_attention(model, architecture)
+    adapted = add_adapter(model, plan.tuning.lora, architecture, training.seed)
+    if prepared.chosen.activation_checkpointing:
+        checkpoint_activations(adapted)
+    module = shard(adapted, prepared.chosen.sharding, dtype, device).train()
     groups = len(PackedRows(plan.folder.data, VALIDATION).languages)
     parts = Parts(module, device, partial(packed_loss, groups=groups), gradient_sync, clip_grad_norm)
     optimizer = adamw(parts.trained(), training.optimizer, training.learning_rate)
@@ -149,22 +142,8 @@ def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device
     return parts, Stepper(parts, optimizer, scale, ranks, micro_batch(prepared), training.optimizer.max_grad_norm, training.seed)
 
 
-def _resume(plan: RunPlan, stepper: Stepper) -> int:
-    """Continue from the newest complete checkpoint; the steps it holds, 0 where there is none."""
-    found = stepper.ranks.from_zero(lambda: checkpoint.newest(plan.folder.checkpoints, plan.sha256))
-    if found is None:
-        return 0
-    folder, position = found
-    checkpoint.load_state(folder, stepper.parts.module, stepper.optimizer)
-    if stepper.scale.dynamic:
-        stepper.scale.scale, stepper.scale.clean_steps = position.loss_scale, position.clean_steps
-    if stepper.ranks.rank == 0:
-        say("resumed", step=position.step, checkpoint=folder.name)
-    return position.step
-
-
 def _save_final(plan: RunPlan, parts: Parts, ranks: Ranks) -> None:
     """The trained adapter, whole, under the name that says training is complete."""
     with new_folder(plan.folder.final) if ranks.rank == 0 else nullcontext(plan.folder.final) as folder:
-        save_trained(tuning_of(plan), parts.module, folder, plan.model.path)
+        save_adapter(parts.module, folder, plan.model.path)
     ranks.gather(None)

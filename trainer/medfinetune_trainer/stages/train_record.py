@@ -73,6 +73,17 @@ class Record:
                 if each.memory:
                     self.history.write("memory", rank=each.rank, **each.memory)
 
+    def checkpoint(self, step: int, blocked_seconds: float, seconds: float) -> None:
+        """A checkpoint is complete, `seconds` after it was begun; training stood still for `blocked_seconds` of them. Raises StorageFailed."""
+        if self.history:
+            self.history.write("checkpoint", step=step, blocked_seconds=blocked_seconds, seconds=seconds)
+        self.event("checkpoint", step=step)
+
+    def sync(self) -> None:
+        """Return once all that was told of steps is on disk. Raises StorageFailed."""
+        if self.history:
+            self.history.sync()
+
     def event(self, event: str, /, **fields: object) -> None:
         """Something to tell a person, once for the gang."""
         if self.progress:
