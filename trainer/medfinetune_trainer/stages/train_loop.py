@@ -21,15 +21,13 @@ from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.data.batch import PackedBatch, collate
 from medfinetune_trainer.data.epochs import VALIDATION, epoch_name
 from medfinetune_trainer.data.packed import PackedRows
-from medfinetune_trainer.model.adapter import save_adapter
-from medfinetune_trainer.model.architectures import architecture_of
-from medfinetune_trainer.model.attention import use_packed_attention
+from medfinetune_trainer.model.adapter import save_trained
+from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.folder import model_folder
-from medfinetune_trainer.model.load import load_base
-from medfinetune_trainer.model.lora import add_adapter
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.model.precision import compute_dtype
-from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, gradient_sync, shard
+from medfinetune_trainer.model.sharding import clip_grad_norm, gradient_sync
+from medfinetune_trainer.model.tuned import tuning_of
 from medfinetune_trainer.optim.adamw import adamw, set_learning_rate
 from medfinetune_trainer.optim.loss_scale import LossScale
 from medfinetune_trainer.optim.parts import Parts
@@ -125,16 +123,10 @@ class _Rows:
 
 
 def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device) -> tuple[Parts, Stepper]:
-    """Base, adapter and optimizer of this rank, at step 0."""
-    training, dtype = plan.training, compute_dtype(plan.training.precision, device)
-    base = model_folder(plan)
-    architecture = architecture_of(base)
-    model = load_base(base, architecture, plan.tuning.method, dtype, device)
-    use_packed_attention(model, architecture)
-    adapted = add_adapter(model, plan.tuning.lora, architecture, training.seed)
-    if prepared.chosen.activation_checkpointing:
-        checkpoint_activations(adapted)
-    module = shard(adapted, prepared.chosen.sharding, dtype, device).train()
+    """Tuned model and optimizer of this rank, at step 0."""
+    training, dtype, chosen = plan.training, compute_dtype(plan.training.precision, device), prepared.chosen
+    checkpointing = chosen.activation_checkpointing
+    module = build(model_folder(plan), tuning_of(plan), dtype, device, chosen.sharding, packed=True, activation_checkpointing=checkpointing).train()
     groups = len(PackedRows(plan.folder.data, VALIDATION).languages)
     parts = Parts(module, device, partial(packed_loss, groups=groups), gradient_sync, clip_grad_norm)
     optimizer = adamw(parts.trained(), training.optimizer, training.learning_rate)
@@ -145,5 +137,5 @@ def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device
 def _save_final(plan: RunPlan, parts: Parts, ranks: Ranks) -> None:
     """The trained adapter, whole, under the name that says training is complete."""
     with new_folder(plan.folder.final) if ranks.rank == 0 else nullcontext(plan.folder.final) as folder:
-        save_adapter(parts.module, folder, plan.model.path)
+        save_trained(tuning_of(plan), parts.module, folder, plan.model.path)
     ranks.gather(None)
