@@ -24,7 +24,7 @@ def results_table(summary: EvaluationSummary) -> Table:
 
 def _task_rows(task: TaskScores) -> Iterator[tuple[str, ...]]:
     asked = f"{task.questions}" if task.questions == task.available else f"{task.questions} of {task.available}"
-    yield task.task, task.language, "all", asked, _score(task.base), _score(task.tuned)
+    yield task.task, task.language, "all, trained on" if task.seen else "all", asked, _score(task.base), _score(task.tuned)
     if len(task.tuned_by_subject) > 1:
         for subject, tuned in task.tuned_by_subject.items():
             yield "", "", subject, str(tuned.n), _score(task.base_by_subject.get(subject)), _score(tuned)

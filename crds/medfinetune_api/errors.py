@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from medfinetune_api.exits import EXITS, Exit
+from medfinetune_api.unseen import visible
 
 
 class Refusal(Exception):  # noqa: N818  # the field's word; an error would be a defect of ours
@@ -24,8 +25,8 @@ class Refusal(Exception):  # noqa: N818  # the field's word; an error would be a
     exit: ClassVar[Exit] = Exit.INVALID_MANIFEST
 
     def __init__(self, where: str, *, found: str, expected: str, remedy: str) -> None:
-        self.where, self.found, self.expected, self.remedy = where, found, expected, remedy
-        super().__init__(f"{where}: found {found}; expected {expected}. {remedy}")
+        self.where, self.found, self.expected, self.remedy = map(visible, (where, found, expected, remedy))
+        super().__init__(f"{self.where}: found {self.found}; expected {self.expected}. {self.remedy}")
 
     @property
     def reason(self) -> str:

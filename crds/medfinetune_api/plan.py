@@ -399,6 +399,8 @@ class TaskPlan(Contract):
     """Of an `Exam` file; None for the other formats."""
     limit: Limit | None = None
     """Most questions asked, drawn by seed and in proportion to the subjects; None asks all."""
+    seen: bool
+    """Whether these questions are trained on: their accuracy is in no language's."""
 
 
 class EvaluationPlan(Contract):

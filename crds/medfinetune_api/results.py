@@ -28,6 +28,8 @@ class TaskResult(Contract):
     """Name of the task."""
     language: LanguageTag
     """Language of its questions."""
+    seen: bool = False
+    """Whether these questions are trained on."""
     questions: Count
     """Questions asked."""
     accuracy: Fraction
@@ -215,6 +217,8 @@ class TaskScores(Contract):
     """Questions asked."""
     available: Count
     """Questions in the file."""
+    seen: bool
+    """Whether these questions are trained on: their accuracy is in no language's."""
     base: Score | None = None
     """Of the untuned base; None without a baseline."""
     tuned: Score
@@ -233,6 +237,6 @@ class EvaluationSummary(Contract):
     tasks: Annotated[tuple[TaskScores, ...], Field(max_length=ENTRIES)]
     """One entry a task, in the plan's order."""
     base_by_language: ByLanguage
-    """Of the untuned base over all tasks of a language; empty without a baseline."""
+    """Of the untuned base over all unseen tasks of a language; empty without a baseline."""
     tuned_by_language: ByLanguage
-    """Of the tuned model over all tasks of a language."""
+    """Of the tuned model over all unseen tasks of a language."""

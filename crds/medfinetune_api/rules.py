@@ -329,6 +329,21 @@ FP16_NEEDS_GPU = Rule(
 )
 
 
+def _trained_on(spec: FineTuneSpec) -> list[str]:
+    paths = {source.path for source in spec.data.sources}
+    return [task.name for task in spec.evaluation.tasks if task.path in paths and not task.seen]
+
+
+TASKS_APART = Rule(
+    cel="!has(self.evaluation) || !has(self.evaluation.tasks) || self.evaluation.tasks.all(t, t.seen || self.data.sources.all(s, s.path != t.path))",
+    holds=lambda spec: not _trained_on(spec),
+    found=lambda spec: f"{', '.join(_trained_on(spec))[:200]} on a file that is trained on",
+    expected="files of their own, or seen: true",
+    remedy="Evaluate on other questions; seen: true shows only that training took.",
+    field=".evaluation.tasks",
+)
+
+
 def _task_format_holds(task: TaskSpec) -> bool:
     return task.format in WITH_OPTIONS
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from medfinetune_api.choices import Stratum
 from medfinetune_api.rules import PATH_STAYS_INSIDE, RUN_NAME, RUN_NAME_LENGTH
+from medfinetune_api.unseen import UNSEEN
 
 UUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 QUALIFIED_NAME = r"^([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
@@ -21,7 +22,7 @@ DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 CLAIM_NAME = r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$"
 LANGUAGE_TAG = r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
 SHA256 = r"^[0-9a-f]{64}$"
-PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+PRINTABLE = rf"^[^{UNSEEN}]+$"
 QUANTITY = r"^([0-9]+([.][0-9]+)?|[.][0-9]+)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 MEMORY = r"^[1-9][0-9]{0,14}(Ki|Mi|Gi|Ti)?$"
 IMAGE = r"^[A-Za-z0-9][-A-Za-z0-9_./:@]*$"
@@ -38,7 +39,7 @@ PATTERN_WORDS = {
     CLAIM_NAME: "lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
     LANGUAGE_TAG: "a BCP 47 language tag such as en, ko or pt-BR",
     SHA256: "64 lower-case hexadecimal digits",
-    PRINTABLE: "text without control characters",
+    PRINTABLE: "text without control characters and without characters that reorder it",
     QUANTITY: "a Kubernetes quantity such as 4, 500m or 32Gi",
     MEMORY: "bytes as a whole number with or without Ki, Mi, Gi or Ti, such as 24Gi",
     IMAGE: "an image reference such as registry.example/trainer@sha256:...",

@@ -54,6 +54,7 @@ class FineTuneSpec(Ruled):
         rules.BATCH_IN_WHOLE_ROWS,
         rules.FP16_NEEDS_GPU,
         rules.OUTPUT_SHARED_BY_NODES,
+        rules.TASKS_APART,
         rules_training.PREFIX_UNPACKED,
         rules_training.PREFIX_HAS_NO_LAYERS,
         rules_training.MERGE_LOW_RANK,

@@ -175,6 +175,9 @@ class TaskSpec(Ruled):
     """Where an Exam file keeps what; with format Exam, and only there."""
     limit: Limit | None = None
     """Most questions asked, drawn by seed in proportion to the subjects, 1 to 1000000. Default: all."""
+    seen: bool = False
+    """Whether these questions are trained on, to show that training took: marked so wherever they are reported, and in no language's accuracy. A file that is
+    trained on is refused without it. Default false."""
 
 
 class EvaluationSpec(Ruled):

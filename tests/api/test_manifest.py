@@ -41,7 +41,10 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
 }
 
 WRONG_FIELDS: dict[str, tuple[dict[str, Any], str]] = {
-    "misspelt": ({"training": {"epoch": 3}}, "spec.training.epoch: found unknown field 'epoch'; expected one of activationCheckpointing, earlyStopping, epochs"),
+    "misspelt": (
+        {"training": {"epoch": 3}},
+        "spec.training.epoch: found unknown field 'epoch'; expected one of activationCheckpointing, earlyStopping",
+    ),
     "nearest name": ({"data": {"maxlenght": 64}}, "Did you mean maxLength?"),
     "Python spelling": ({"data": {"max_length": 64}}, "Did you mean maxLength?"),
     "misspelt and empty": ({"training": {"epoch": None}}, "Did you mean epochs?"),

@@ -190,6 +190,12 @@ CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
         "spec.training.globalBatchTokens",
         {"training": {"globalBatchTokens": 1200}, "data": {"maxLength": 300}},
     ),
+    "evaluated on training data": (
+        rules.TASKS_APART,
+        sources(EN) | {"evaluation": {"tasks": [{**TASK, "path": EN["path"]}]}},
+        "spec.evaluation.tasks",
+        sources(EN) | {"evaluation": {"tasks": [{**TASK, "path": EN["path"], "seen": True}]}},
+    ),
     "FP16 on the processor": (
         rules.FP16_NEEDS_GPU,
         {"training": {"precision": "FP16"}, "parallelism": {"gpusPerNode": 0}},

@@ -61,7 +61,7 @@ def without_network(folder: Path) -> Path:
 
 
 def task(name: str, path: Path, format: Format, language: str, mount: Path, limit: int | None = None) -> TaskPlan:
-    return TaskPlan(name=name, path=str(path.relative_to(mount)), format=format, language=language, subject=None, columns=None, limit=limit)
+    return TaskPlan(name=name, path=str(path.relative_to(mount)), format=format, language=language, subject=None, columns=None, limit=limit, seen=False)
 
 
 def example_tasks() -> tuple[TaskPlan, ...]:

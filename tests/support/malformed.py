@@ -215,6 +215,9 @@ EVALUATION = (
     _case("65 tasks", "spec.evaluation.tasks", [{**TASK, "name": f"t{i}"} for i in range(65)]),
     _case("task name twice", "spec.evaluation.tasks", [TASK, {**TASK, "path": "other.jsonl"}]),
     _case("task without options", "spec.evaluation.tasks", [{**TASK, "format": "Chat"}], "spec.evaluation.tasks[0].format"),
+    _case("evaluated on training data", "spec.evaluation.tasks", [{**TASK, "path": "en.jsonl"}], beside={"spec.data.sources": [EN]}),
+    _case("subject that reorders text", "spec.evaluation.tasks", [{**TASK, "subject": "law\u202e"}], "spec.evaluation.tasks[0].subject"),
+    _case("domain with a control character", f"{SOURCE}.domain", "a\x9bb"),
     _case("task of 0 questions", "spec.evaluation.tasks", [{**TASK, "limit": 0}], "spec.evaluation.tasks[0].limit"),
     _case("columns of a MedQA task", "spec.evaluation.tasks", [{**TASK, "columns": COLUMNS}], "spec.evaluation.tasks[0].columns"),
 )

@@ -76,7 +76,7 @@ def test_exam_reads_what_the_manifest_maps(tmp_path: Path, options: str, answer:
 
 def test_exam_reads_csv_for_a_task(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('q,o,a\nWhich?,"[""x"", ""y, z""]",2\n')
-    task = TaskPlan(name="t", path="a.csv", format=Format.EXAM, language="en", subject="law", columns=columns("o", "Number"), limit=None)
+    task = TaskPlan(name="t", path="a.csv", format=Format.EXAM, language="en", subject="law", columns=columns("o", "Number"), limit=None, seen=False)
     (record,) = read_source(task, tmp_path)
     assert (record.options, record.answer, record.subject, record.domain) == (("x", "y, z"), 1, "law", "")
     with pytest.raises(InvalidManifest, match="columns"):

@@ -146,7 +146,7 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
 
 def test_a_path_is_refused_by_the_manifest_s_field(tmp_path: Path) -> None:
     train = source("gone.jsonl", Format.MEDQA)
-    task = TaskPlan(name="s", path="gone.jsonl", format=Format.MEDQA, language="en")
+    task = TaskPlan(name="s", path="gone.jsonl", format=Format.MEDQA, language="en", seen=False)
     fields = ("spec.data.sources", train, ""), ("spec.data.validation.sources", train, "spec.data.validation.sources"), ("spec.evaluation.tasks", task, "")
     for field, named, listed in fields:
         with pytest.raises(InvalidData) as refused:

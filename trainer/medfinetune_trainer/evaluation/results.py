@@ -14,7 +14,7 @@ from typing import Any
 
 from lm_eval.utils import handle_non_serializable, hash_string, sanitize_list
 from medfinetune_api.errors import Diverged
-from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan import RunPlan, TaskPlan
 from medfinetune_api.results import EvaluationSummary, TaskScores
 
 from medfinetune_trainer.artifacts.files import write_text
@@ -56,21 +56,22 @@ def summarise(plan: RunPlan, available: Mapping[str, int]) -> EvaluationSummary:
     """
     variants = ("base", "tuned") if plan.evaluation.baseline else ("tuned",)
     outcomes = {variant: {task.name: list(_outcomes(plan, variant, task.name)) for task in plan.evaluation.tasks} for variant in variants}
-    languages = {task.name: task.language for task in plan.evaluation.tasks}
+    languages = {task.name: task.language for task in plan.evaluation.tasks if not task.seen}
     return EvaluationSummary(
         plan_sha256=plan.sha256,
-        tasks=tuple(_task_scores(plan, name, outcomes, available[name]) for name in languages),
+        tasks=tuple(_task_scores(plan, task, outcomes, available[task.name]) for task in plan.evaluation.tasks),
         base_by_language=_by_language(languages, outcomes.get("base", {})),
         tuned_by_language=_by_language(languages, outcomes["tuned"]),
     )
 
 
-def _task_scores(plan: RunPlan, name: str, outcomes: Mapping[str, Mapping[str, list[Outcome]]], available: int) -> TaskScores:
-    tuned, base = outcomes["tuned"][name], outcomes.get("base", {}).get(name, [])
+def _task_scores(plan: RunPlan, task: TaskPlan, outcomes: Mapping[str, Mapping[str, list[Outcome]]], available: int) -> TaskScores:
+    tuned, base = outcomes["tuned"][task.name], outcomes.get("base", {}).get(task.name, [])
     return TaskScores(
-        task=name,
-        language=next(task.language for task in plan.evaluation.tasks if task.name == name),
-        version=str(json.loads(_results_file(plan.folder.evaluation, "tuned").read_text(encoding="utf-8"))["versions"][name]),
+        task=task.name,
+        language=task.language,
+        seen=task.seen,
+        version=str(json.loads(_results_file(plan.folder.evaluation, "tuned").read_text(encoding="utf-8"))["versions"][task.name]),
         questions=len(tuned),
         available=available,
         base=score(right for _, right in base) if base else None,
@@ -86,8 +87,8 @@ def _by_subject(outcomes: list[Outcome]) -> Any:
 
 
 def _by_language(languages: Mapping[str, str], outcomes: Mapping[str, list[Outcome]]) -> Any:
-    """Every question of a language counts once, whichever task asks it."""
-    return score_by((languages[task], right) for task, answers in outcomes.items() for _, right in answers)
+    """Every question of a language counts once, whichever task asks it; those that were trained on count in none."""
+    return score_by((language, right) for task, language in languages.items() for _, right in outcomes.get(task, ()))
 
 
 def _outcomes(plan: RunPlan, variant: str, task: str) -> Iterator[Outcome]:

@@ -84,8 +84,8 @@ def _device(plan: RunPlan) -> torch.device:
 
 
 def _message(summary: EvaluationSummary) -> str:
-    if not summary.tasks:
-        return "No task to evaluate; the adapter is released."
+    if not summary.tuned_by_language:
+        return "Nothing unseen to evaluate on; the adapter is released."
     scores = (f"{name} {score.accuracy:.1%} of {score.n}" for name, score in summary.tuned_by_language.items())
     return f"Evaluated: {', '.join(scores)}; the adapter is released."
 
@@ -102,6 +102,7 @@ def _task(scores: TaskScores) -> TaskResult:
     return TaskResult(
         task=scores.task,
         language=scores.language,
+        seen=scores.seen,
         questions=scores.questions,
         accuracy=round(scores.tuned.accuracy, 6),
         low=round(scores.tuned.low, 6),

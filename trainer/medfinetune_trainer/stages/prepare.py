@@ -26,6 +26,7 @@ from medfinetune_api.plan import RunPlan, SourcePlan
 from medfinetune_api.results import Chosen, Prepared, StageResult
 
 from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, storage_errors, write_text
+from medfinetune_trainer.data.apart import refuse_trained_on
 from medfinetune_trainer.data.assemble import hold_out, mix_epoch, mixture_table, write_manifest, write_train, write_validation
 from medfinetune_trainer.data.corpus import Corpus
 from medfinetune_trainer.data.documents import Documents, admit
@@ -74,6 +75,7 @@ def _prepare(plan: RunPlan) -> Prepared:
     renderer = _checked_renderer(plan)
     for task in plan.evaluation.tasks:
         read_questions(task, Path(plan.mounts.data), plan.training.seed)
+    refuse_trained_on(plan)
     root, target = plan.folder.root, plan.folder.data
     write_text(plan.folder.plan, plan.to_json() + "\n")
     remove_unfinished(target)

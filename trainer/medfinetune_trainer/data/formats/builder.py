@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from medfinetune_api.plan import ColumnsPlan
+from medfinetune_api.scalars import PRINTABLE
 
 from medfinetune_trainer.data.formats.row import Row
 from medfinetune_trainer.data.reading import DataFile
 from medfinetune_trainer.data.records import Message, Record
+
+_PRINTABLE = re.compile(PRINTABLE)
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,10 @@ class Builder:
     columns: ColumnsPlan | None
 
     def record(self, row: Row, messages: tuple[Message, ...], *, subject: str = "", id_field: str | None = "id") -> Record:
-        """A record of `messages`; its subject is the row's, or else the source's."""
+        """A record of `messages`; its subject is the row's, or else the source's. Raises InvalidData where the subject could not be shown as it is."""
+        if subject and not _PRINTABLE.match(subject):
+            remedy = "Remove them: the subject stands in tables and reports."
+            raise row.refuse(found="a subject with control or text-reordering characters", expected="printable text", remedy=remedy)
         return Record(
             where=row.where,
             id=row.identifier(id_field),

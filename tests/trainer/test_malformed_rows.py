@@ -1,0 +1,105 @@
+"""Whatever bytes a data file holds, reading it ends: with records, or with one refusal that names the file and repeats nothing of it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medfinetune_api.choices import AnswerStyle, Format
+from medfinetune_api.errors import InvalidData
+from medfinetune_api.plan import ColumnsPlan, SourcePlan
+from medfinetune_trainer.data.apart import refuse_trained_on
+from medfinetune_trainer.data.formats import load_source, read_source
+from support.stages import EXAMPLE, example_plan
+
+SECRET = "Sekretariatspatientin"
+EXAM = ColumnsPlan(question="q", options=("o",), answer="a", answer_style=AnswerStyle.TEXT)
+ROWS: dict[Format, dict[str, Any]] = {
+    Format.MEDQA: {"question": SECRET, "options": {"A": SECRET, "B": "x"}, "answer_idx": "A", "answer": SECRET},
+    Format.PUBMEDQA: {"QUESTION": SECRET, "CONTEXTS": [SECRET], "final_decision": "yes", "LONG_ANSWER": SECRET},
+    Format.QUESTION_ANSWER: {"question": SECRET, "answer": SECRET},
+    Format.INSTRUCTION: {"instruction": SECRET, "input": "", "output": SECRET},
+    Format.CHAT: {"messages": [{"role": "user", "content": SECRET}, {"role": "assistant", "content": SECRET}]},
+    Format.EXAM: {"q": SECRET, "o": [SECRET, "x"], "a": "x"},
+}
+NESTED = b"[" * 100_000
+PIECES = st.sampled_from(
+    [NESTED, b"\x00", b"\x1b[2J", "\u202e".encode(), b"\xff", b'"', b"{", b"}", b",", b"\n", b"\r\n", b"[]", b"null", b"1e999", b"\\ud800"]
+)
+
+
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """`content` with a few pieces removed, put in, repeated, or its end cut off."""
+    for _ in range(draw(st.integers(1, 3))):
+        start, length = draw(st.integers(0, len(content))), draw(st.integers(0, 20))
+        end = len(content) if draw(st.integers(0, 4)) == 0 else start + length
+        content = content[:start] + draw(PIECES | st.just(content[start:end] * 2) | st.just(b"")) + content[end:]
+    return content
+
+
+@st.composite
+def files(draw: st.DrawFn) -> tuple[str, Format, bytes]:
+    """Name, format and bytes of a file that may be anything."""
+    form = draw(st.sampled_from(list(Format)))
+    if form is Format.KORMEDMCQA:
+        rows = f'subject,question,A,B,C,D,E,answer\nlaw,{SECRET},{SECRET},b,c,d,e,A\nlaw,"{SECRET}, {SECRET}",a,b,c,d,e,B\n'.encode()
+        suffix = ".csv"
+    else:
+        rows = b"".join(json.dumps(ROWS[form] | draw(st.just({}) | st.just({"subject": "\u202elaw"}))).encode() + b"\n" for _ in range(2))
+        suffix = draw(st.sampled_from([".jsonl", ".json", ".csv", ".JSONL"]))
+    content = damaged(draw, rows)
+    return (f"file{suffix}.gz", form, gzip.compress(content)[: draw(st.integers(0, 400))]) if draw(st.integers(0, 4)) == 0 else (f"file{suffix}", form, content)
+
+
+@settings(max_examples=200)
+@given(files())
+def test_any_bytes_are_records_or_one_refusal_without_their_text(tmp_path_factory: pytest.TempPathFactory, file: tuple[str, Format, bytes]) -> None:
+    name, form, content = file
+    volume = tmp_path_factory.mktemp("volume")
+    (volume / name).write_bytes(content)
+    source = SourcePlan(name="s", path=name, format=form, language="en", domain="d", columns=EXAM if form is Format.EXAM else None)
+    cache = volume / "cache"
+    refusal = None
+    try:
+        assert len(load_source(source, volume, cache)) > 0
+    except InvalidData as refused:
+        refusal = refused
+    if refusal:
+        assert SECRET[:8] not in str(refusal)
+        assert not any(character in str(refusal) for character in "\x1b\x00\u202e")
+        assert refusal.where.startswith(name)
+        assert list(cache.glob("*")) == []
+
+
+def test_a_subject_that_would_reorder_a_table_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("subject,question,A,B,C,D,E,answer\nlaw\u202e,q,a,b,c,d,e,A\n", encoding="utf-8")
+    source = SourcePlan(name="s", path="a.csv", format=Format.KORMEDMCQA, language="ko", domain="d")
+    with pytest.raises(InvalidData, match=r"a.csv:2: found a subject with control or text-reordering characters"):
+        list(read_source(source, tmp_path))
+
+
+def test_a_training_file_under_another_name_is_no_examination(tmp_path: Path) -> None:
+    """Shuffled, compressed, with other line ends and another name it is the same file; half of it is another."""
+    trained = (EXAMPLE / "medqa" / "train.jsonl").read_bytes().splitlines()
+    shuffled = random.Random(0).sample(trained, len(trained))
+    (tmp_path / "data" / "medqa").mkdir(parents=True)
+    for name in ("medqa/train.jsonl", "kormedmcqa/train.csv"):
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_bytes((EXAMPLE / name).read_bytes())
+    (tmp_path / "data" / "exam.jsonl.gz").write_bytes(gzip.compress(b"\r\n\r\n".join(shuffled)))
+    (tmp_path / "data" / "half.jsonl").write_bytes(b"\n".join(trained[: len(trained) // 2]))
+
+    def plan(path: str, **task: Any) -> Any:
+        return example_plan(tmp_path, data=tmp_path / "data", tasks=[{"name": "t", "path": path, "format": "MedQA", "language": "en", **task}])
+
+    with pytest.raises(InvalidData, match=r"spec.evaluation.tasks\[0\].path: found the lines of source medqa, which is trained on") as refused:
+        refuse_trained_on(plan("exam.jsonl.gz"))
+    assert "seen: true" in refused.value.remedy
+    refuse_trained_on(plan("exam.jsonl.gz", seen=True))
+    refuse_trained_on(plan("half.jsonl"))
