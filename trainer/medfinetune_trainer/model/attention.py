@@ -6,6 +6,9 @@ raises instead of attending across.
 
 On CUDA in 16 bits one `varlen_attn` call computes all documents; elsewhere a loop of `scaled_dot_product_attention` over documents does, exact and
 cheaper than a dense mask. Evaluation does not pack: it keeps the attention that the base was loaded with.
+
+Prefix tuning hands keys and values of P virtual tokens to every layer as a cache of earlier tokens, once for the whole batch. Each document attends to them as
+if it stood alone behind them, so that the documents of a micro-batch need no padding.
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ def packed_attention(
 
     Args:
         module: the attention layer that calls.
-        query: (1, H, T, D); key, value: (1, H_kv, T, D), H a multiple of H_kv.
+        query: (1, H, T, D); key, value: (1, H_kv, P + T, D), H a multiple of H_kv, the prefix first; P is 0 without one.
         attention_mask: must be None; boundaries take its place.
         scaling: of the scores; 1/sqrt(D) where None.
         dropout: must be 0; `architecture_of` refuses other bases.
@@ -76,24 +79,44 @@ def _varlen(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, max_s
     from torch.nn.attention.varlen import varlen_attn
 
     q, k, v = (states[0].transpose(0, 1).contiguous() for states in (query, key, value))
-    left = -1 if window is None else window - 1
-    output = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, max_seqlen, max_seqlen, scale=scaling, window_size=(left, 0))
+    left, prefix, cu_keys = -1 if window is None else window - 1, key.shape[2] - query.shape[2], cu_seqlens
+    if prefix:
+        k, v = (states[_behind_prefix(cu_seqlens, prefix, len(q))] for states in (k, v))
+        cu_keys = cu_seqlens + prefix * torch.arange(len(cu_seqlens), dtype=torch.int32, device=cu_seqlens.device)
+    output = varlen_attn(q, k, v, cu_seqlens, cu_keys, max_seqlen, max_seqlen + prefix, scale=scaling, window_size=(left, 0))
     assert isinstance(output, Tensor)
     return output[None]
 
 
+def _behind_prefix(cu_seqlens: Tensor, prefix: int, tokens: int) -> Tensor:
+    """(documents x prefix + tokens,) int64: which keys each document attends to, document after document, in terms of the prefix once and all tokens."""
+    documents = torch.arange(len(cu_seqlens) - 1, device=cu_seqlens.device)
+    owners = torch.repeat_interleave(documents, cu_seqlens.diff(), output_size=tokens)
+    order = torch.cat([documents.repeat_interleave(prefix), owners]).argsort(stable=True)
+    shared = torch.arange(prefix, device=cu_seqlens.device).repeat(len(documents))
+    return torch.cat([shared, prefix + torch.arange(tokens, device=cu_seqlens.device)])[order]
+
+
 def _by_document(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, scaling: float | None, window: int | None) -> Tensor:
-    outputs = []
+    outputs, prefix = [], key.shape[2] - query.shape[2]
     for start, end in pairwise(cu_seqlens.tolist()):
-        mask = _window_mask(end - start, window, query.device) if window is not None and end - start > window else None
-        q, k, v = (states[:, :, start:end] for states in (query, key, value))
-        outputs.append(functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None, scale=scaling))
+        length = end - start
+        plain = prefix == 0 and (window is None or length <= window)
+        mask = None if plain else _mask(length, prefix, window or prefix + length, query.device)
+        q, k, v = query[:, :, start:end], _of_document(key, prefix, start, end), _of_document(value, prefix, start, end)
+        outputs.append(functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=plain, scale=scaling))
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous()
 
 
-def _window_mask(length: int, window: int, device: torch.device) -> Tensor:
-    """(length, length) bool: True where a query sees a key, at most `window` - 1 tokens back."""
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)
+def _of_document(states: Tensor, prefix: int, start: int, end: int) -> Tensor:
+    """The keys or values that a document attends to: the prefix's, then its own."""
+    own = states[:, :, prefix + start : prefix + end]
+    return torch.cat([states[:, :, :prefix], own], dim=2) if prefix else own
+
+
+def _mask(length: int, prefix: int, window: int, device: torch.device) -> Tensor:
+    """(length, prefix + length) bool: True where a query sees a key, at most `window` - 1 tokens back, the prefix counted."""
+    return torch.ones(length, prefix + length, dtype=torch.bool, device=device).tril(prefix).triu(prefix + 1 - window)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

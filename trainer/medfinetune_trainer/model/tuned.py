@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from medfinetune_trainer.model.architectures import Architecture
+from medfinetune_trainer.model.bottleneck_tuning import Bottlenecks
 from medfinetune_trainer.model.lora import LowRank
+from medfinetune_trainer.model.prefix import Prefix
 
 
 class Tuning(Protocol):
@@ -70,4 +72,9 @@ def tuning_of(plan: RunPlan) -> Tuning:
     tuning = plan.tuning
     if tuning.method in (Method.QLORA, Method.LORA) and tuning.lora is not None:
         return LowRank(tuning.lora, tuning.quantization, plan.training.seed)
-    raise InvalidManifest("spec.tuning.method", found=str(tuning.method), expected="QLoRA or LoRA", remedy="Choose one of these methods.")
+    if tuning.prefix is not None:
+        return Prefix(tuning.prefix, tuning.quantization, plan.training.seed)
+    if tuning.bottleneck is not None:
+        return Bottlenecks(tuning.bottleneck, tuning.quantization, plan.training.seed)
+    expected = "QLoRA, LoRA, PrefixTuning or Bottleneck"
+    raise InvalidManifest("spec.tuning.method", found=str(tuning.method), expected=expected, remedy="Choose one of these methods.")
