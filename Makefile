@@ -33,14 +33,16 @@ lint: $(VENV)/.dev    ## Style, types, layers, generated files
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m medfinetune_api.schema --check $(CRD)
 	$(BIN)/python -m medfinetune_api.reference --check docs/reference.md
+	$(BIN)/python -m medfinetune_api.refusals --check docs/refusals.md
 
 format: $(VENV)/.dev    ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(VENV)/.dev    ## Generate crds/*.yaml and docs/reference.md from the models
+generate: $(VENV)/.dev    ## Generate crds/*.yaml, docs/reference.md and docs/refusals.md from the code
 	$(BIN)/python -m medfinetune_api.schema $(CRD)
 	$(BIN)/python -m medfinetune_api.reference docs/reference.md
+	$(BIN)/python -m medfinetune_api.refusals docs/refusals.md
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
 locks: $(VENV)/.build    ## Resolve the locked versions anew

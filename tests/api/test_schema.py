@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from medfinetune_api import reference, schema
+from medfinetune_api import errors, reference, schema
+from medfinetune_api import refusals as refusals_page
 from medfinetune_api.presets import DEFAULTS, PRESETS, Fragment
 from medfinetune_api.schema import crd
 from medfinetune_api.structural import UnknownKeywordError, structural
@@ -17,7 +18,7 @@ from support.manifests import minimal_manifest
 
 ROOT = Path(__file__).parents[2]
 CRD = ROOT / "crds" / "medfinetune.io_medfinetunes.yaml"
-REFERENCE = ROOT / "docs" / "reference.md"
+REFERENCE, REFUSALS = ROOT / "docs" / "reference.md", ROOT / "docs" / "refusals.md"
 FIELDS = Path(__file__).with_name("fields.txt")
 Node = tuple[str, dict[str, Any]]
 
@@ -36,7 +37,7 @@ def nodes(schema: dict[str, Any], path: str) -> Iterator[Node]:
 OURS = [node for part in ("spec", "status") for node in nodes(SCHEMA["properties"][part], part)]
 
 
-@pytest.mark.parametrize(("main", "committed"), [(schema.main, CRD), (reference.main, REFERENCE)])
+@pytest.mark.parametrize(("main", "committed"), [(schema.main, CRD), (reference.main, REFERENCE), (refusals_page.main, REFUSALS)])
 def test_what_is_committed_is_up_to_date_and_what_is_stale_is_named(
     main: Callable[[list[str]], int], committed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -146,3 +147,12 @@ def test_the_generator_raises_on_unknown_keywords(keyword: str) -> None:
 
     with pytest.raises(UnknownKeywordError, match=keyword):
         structural(Odd.model_json_schema())
+
+
+def test_every_refusal_is_on_the_page_with_its_code_and_its_words() -> None:
+    page = refusals_page.rendered()
+    for kind in (each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, errors.Refusal) and each is not errors.Refusal):
+        assert f"## {kind.__name__}\n\nExit code {int(kind.exit)} ({kind.exit.name.title().replace('_', '')})" in page
+    said = "the lines of source …, which is trained on | questions that were not trained on | Evaluate on another file, or say seen: true"
+    assert said in page[page.index("## InvalidData") : page.index("## InvalidModel")]
+    assert "| an empty file | one MedFineTune |" in page
