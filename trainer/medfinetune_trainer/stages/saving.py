@@ -93,8 +93,8 @@ class Saver:
         self.in_flight = None
         if refusals:
             raise refusals[0]
-        self.saved = one.step
-        self.record.checkpoint(one.step, one.blocked + time.monotonic() - waiting, one.sealed.result() - one.started)
+        self.saved, sealed = one.step, one.sealed.result()
+        self.record.checkpoint(one.step, one.blocked + max(0.0, sealed - waiting), sealed - one.started)
 
     def save(self, step: int) -> None:
         """Write the checkpoint of `step` unless there is one, and wait for it. Collective. Raises as `finish`."""
