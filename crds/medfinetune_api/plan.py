@@ -461,6 +461,12 @@ class RunPlan(Contract):
         return RunFolder(Path(self.mounts.output) / self.identity.folder)
 
     @property
+    def delivered(self) -> tuple[Path, ...]:
+        """The folders that a complete run leaves, in the order in which evaluate makes them: what was trained, and what it was merged into."""
+        released = self.folder.released(self.tuning.method)
+        return (released, self.folder.model) if self.output.merge else (released,)
+
+    @property
     def rows_per_step(self) -> int:
         """Packed rows an optimizer step over all ranks and micro-batches."""
         return self.training.global_batch_tokens // self.data.max_length

@@ -185,6 +185,8 @@ class Prepared(Contract):
     """Share of an epoch's tokens that carry loss, 0 to 1."""
     weights_sha256: Sha256
     """Hash of the base's weights, as `spec.model.sha256` has it; train and evaluate refuse any other."""
+    initial_adapter_sha256: Sha256 | None = None
+    """Hash of the weights file that training starts from; train refuses any other. Absent where it starts with a new adapter."""
 
 
 class Score(Contract):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from medfinetune_api.choices import Method, Offload, OptimizerType, Packing
+from medfinetune_api.choices import Method, Offload, OptimizerType, Packing, Sharding
 from medfinetune_api.ruled import Rule
 from medfinetune_api.rules import unique
 
@@ -117,6 +117,14 @@ MERGE_LOW_RANK = _spec(
     lambda spec: not spec.output.merge or _method(spec) is None or _method(spec) in LOW_RANK,
     "merge only with method QLoRA or LoRA",
     "Remove merge: a prefix or a bottleneck is no change of the base's weights, and Full leaves a whole model anyway.",
+)
+FULL_HAS_NO_ADAPTERS = _spec(
+    ".parallelism.sharding",
+    "!has(self.tuning) || !has(self.tuning.method) || self.tuning.method != 'Full' || !has(self.parallelism.sharding) || "
+    "self.parallelism.sharding != 'AdaptersOnly'",
+    lambda spec: _method(spec) is not Method.FULL or spec.parallelism.sharding is not Sharding.ADAPTERS_ONLY,
+    "Full, None or Auto with method Full",
+    "Choose sharding: Full, which spreads masters, gradients and optimizer states: there are no adapters to shard alone.",
 )
 OPTIMIZER_NEEDS_GPU = _spec(
     ".training.optimizer.type",

@@ -88,6 +88,8 @@ def test_the_studies_are_quoted_rightly() -> None:
     assert (med42.tuning.lora.rank, med42.tuning.lora.alpha, med42.training.learning_rate, med42.training.epochs) == (8, 16, 1e-4, 8)
     optimizer, scheduler = med42.training.optimizer, med42.training.scheduler
     assert (optimizer.beta1, optimizer.beta2, optimizer.weight_decay, optimizer.max_grad_norm) == (0.9, 0.95, 0.1, 1.0)
+    full = plan_of(preset="med42-full")
+    assert (full.tuning.method, full.tuning.lora, full.tuning.quantization, full.training.learning_rate) == ("Full", None, "None", 5e-5)
     assert (scheduler.warmup_steps, scheduler.minimum_ratio, med42.data.max_length, med42.data.chat_template) == (100, 0.1, 4096, "Med42")
 
 

@@ -152,6 +152,12 @@ CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
         "spec.training",
         tuned("Full", training={"gradualUnfreezing": {"everySteps": 1}, "layerDecay": 0.5}),
     ),
+    "adapters of Full": (
+        rules_training.FULL_HAS_NO_ADAPTERS,
+        tuned("Full", parallelism={"sharding": "AdaptersOnly"}),
+        "spec.parallelism.sharding",
+        tuned("Full", parallelism={"sharding": "Full"}),
+    ),
     "merged bottleneck": (
         rules_training.MERGE_LOW_RANK,
         tuned("Bottleneck", output={"merge": True}),
