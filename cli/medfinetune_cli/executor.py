@@ -95,10 +95,10 @@ def is_complete(stage: Stage, plan: RunPlan) -> bool:
     if stage is Stage.PREPARE:
         return Prepared.read(folder.prepared) is not None
     if stage is Stage.TRAIN:
-        return folder.final.exists() or folder.adapter.exists()
+        return folder.final.exists() or folder.released(plan.tuning.method).exists()
     if stage is Stage.PURGE:
         return not any(path for pattern in folder.purged(plan.output.retain) for path in folder.root.glob(pattern))
-    return EvaluationSummary.read(folder.summary) is not None and folder.adapter.exists()
+    return EvaluationSummary.read(folder.summary) is not None and all(each.exists() for each in plan.delivered)
 
 
 def _evaluates_on_gang(folder: RunFolder) -> bool:

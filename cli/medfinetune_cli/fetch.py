@@ -24,6 +24,7 @@ class What(StrEnum):
     """Which artifacts."""
 
     ADAPTER = "adapter"
+    MODEL = "model"
     EVALUATION = "evaluation"
     METRICS = "metrics"
     ALL = "all"

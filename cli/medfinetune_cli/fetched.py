@@ -69,13 +69,21 @@ def fetched(cluster: Cluster, name: str, *, to: Path | None, what: What, image: 
 
 
 def wanted_paths(run: RunState, what: What) -> tuple[str, ...]:
-    """Paths relative to the run's folder; none means all. Raises NothingToFetch where there is no adapter that may be used."""
-    layout = RunFolder(Path())
-    if what is What.ADAPTER and not (run.status.artifacts and run.status.artifacts.adapter):
-        found = f"none: the run is {run.phase}" + (f" ({run.reason})" if run.reason else "")
-        remedy = f"Wait until it has succeeded (medfinetune status {run.name} --watch), or fetch --what metrics."
-        raise NothingToFetch(f"adapter of {run.name}", found=found, expected="an adapter that may be used", remedy=remedy)
-    return {What.ADAPTER: (str(layout.adapter),), What.EVALUATION: (str(layout.evaluation),), What.METRICS: (str(layout.metrics),), What.ALL: ()}[what]
+    """Paths relative to the run's folder; none means all. Raises NothingToFetch where there is no adapter, or no model, that may be used."""
+    layout, usable = RunFolder(Path()), run.status.artifacts
+    there = {What.ADAPTER: usable and usable.adapter, What.MODEL: usable and usable.model}
+    if what in there and not there[what]:
+        raise _nothing(run, what, next((each for each, path in there.items() if path), None))
+    folders = {What.ADAPTER: layout.adapter, What.MODEL: layout.model, What.EVALUATION: layout.evaluation, What.METRICS: layout.metrics}
+    return (str(folders[what]),) if what in folders else ()
+
+
+def _nothing(run: RunState, what: What, other: What | None) -> NothingToFetch:
+    found = f"none: the run is {run.phase}" + (f" ({run.reason})" if run.reason else "")
+    remedy = f"Wait until it has succeeded (medfinetune status {run.name} --watch), or fetch --what metrics."
+    if other:
+        found, remedy = f"none: the run has left its {other}", f"Fetch --what {other}."
+    return NothingToFetch(f"{what} of {run.name}", found=found, expected=f"{'an' if what is What.ADAPTER else 'a'} {what} that may be used", remedy=remedy)
 
 
 def _require_rights(cluster: Cluster) -> None:

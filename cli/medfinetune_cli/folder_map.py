@@ -12,7 +12,8 @@ def files(folder: RunFolder) -> dict[str, str]:
     """What each thing of the run folder is, by its path relative to the folder; only what is there."""
     known = {
         folder.adapter: "the adapter, plain PEFT layout: PeftModel.from_pretrained(base, this folder)",
-        folder.final: "the trained adapter, not evaluated yet",
+        folder.model: "a whole model, Hugging Face layout: from_pretrained(this folder); no adapter is needed",
+        folder.final: "what was trained, not evaluated yet",
         folder.summary: "accuracy, n and intervals by task, language and subject",
         folder.evaluation: "lm-evaluation-harness's results; its samples hold record text",
         folder.metrics: "every step, validation and memory sample, one JSON object a line",

@@ -145,7 +145,9 @@ def _results(results: Sequence[TaskResult]) -> Table:
 def _artifacts(artifacts: Artifacts) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_row(Text("artifacts", style="dim"), Text(f"claim {artifacts.claim_name}, folder {artifacts.folder}"))
-    adapter = f"{artifacts.folder}/{artifacts.adapter}" if artifacts.adapter else "none that may be used"
-    table.add_row(Text("adapter", style="dim"), Text(adapter))
+    usable = {"adapter": artifacts.adapter, "model": artifacts.model}
+    for name, path in usable.items():
+        if path or (name == "adapter" and not artifacts.model):
+            table.add_row(Text(name, style="dim"), Text(f"{artifacts.folder}/{path}" if path else "none that may be used"))
     table.add_row(Text("plan", style="dim"), Text(f"sha256 {artifacts.plan_sha256}"))
     return table

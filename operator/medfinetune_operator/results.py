@@ -13,8 +13,6 @@ from medfinetune_operator.conditions import STAGE_CONDITION, is_terminal
 from medfinetune_operator.draft import Draft
 from medfinetune_operator.progress import complete_progress
 
-ADAPTER = "adapter"
-"""The adapter's folder within the run's, once it may be used (`layout.RunFolder.adapter`)."""
 MOST_STEPS = 2**53 - 1
 """Highest count that status can hold."""
 
@@ -30,7 +28,7 @@ def take_result(draft: Draft, attempt: Attempt) -> Attempt:
             attempt = draft.replace_attempt(attempt, resume_step=int(resumed))
     if attempt.stage is Stage.EVALUATE:
         take_tasks(draft, attempt)
-        show_artifacts(draft, adapter=ADAPTER)
+        show_artifacts(draft, released=True)
     if attempt.stage is Stage.PURGE or not is_terminal(draft.status):
         draft.set_condition(STAGE_CONDITION[attempt.stage], True, ConditionReason.SUCCEEDED, f"{draft.job_name(attempt)} is complete.")
     return attempt
@@ -43,11 +41,14 @@ def take_tasks(draft: Draft, attempt: Attempt) -> None:
         draft.update(results=result.tasks)
 
 
-def show_artifacts(draft: Draft, adapter: str | None = None) -> None:
-    """Say where results lie."""
-    if isinstance(draft.run.plan, RunPlan) and draft.run.spec:
-        folder, plan = draft.run.identity.folder, draft.run.plan.sha256
-        draft.update(artifacts=Artifacts(claim_name=draft.run.claim, folder=folder, adapter=adapter, plan_sha256=plan))
+def show_artifacts(draft: Draft, released: bool = False) -> None:
+    """Say where results lie, and once they are `released` what of them may be used: paths relative to the run's folder."""
+    plan = draft.run.plan
+    if isinstance(plan, RunPlan) and draft.run.spec:
+        delivered = plan.delivered if released else ()
+        adapter, model = (folder.name if folder in delivered else None for folder in (plan.folder.adapter, plan.folder.model))
+        folder = draft.run.identity.folder
+        draft.update(artifacts=Artifacts(claim_name=draft.run.claim, folder=folder, adapter=adapter, model=model, plan_sha256=plan.sha256))
 
 
 def _said(draft: Draft, attempt: Attempt) -> StageResult | None:

@@ -13,8 +13,11 @@ from contextlib import contextmanager
 
 import pytest
 from medfinetune_api.conditions import ConditionReason, ConditionStatus, ConditionType
+from medfinetune_cli.fetch import What
+from medfinetune_cli.fetched import NothingToFetch, wanted_paths
+from medfinetune_cli.run_state import RunState
 from support.cli import SECONDS, command
-from support.cluster_cli import SUCCEEDED, TRAINING, ClusterCli, condition, failed
+from support.cluster_cli import SHA, SUCCEEDED, TRAINING, ClusterCli, condition, failed
 
 
 def test_all_runs_are_one_table(cli: ClusterCli) -> None:
@@ -53,6 +56,23 @@ def test_results_stand_with_their_n_and_interval_and_artifacts_with_their_place(
     told = cli.json("status", "ward")
     assert told["status"] == cli.get("mft", "ward")["status"]
     assert (told["ended"], told["exitCode"], told["reason"]) == (True, 0, "Succeeded")
+
+
+def test_what_may_be_used_is_shown_and_fetched_and_nothing_else(cli: ClusterCli) -> None:
+    """Of method Full there is a model and no adapter; a merged adapter leaves both."""
+    cli.stored("ward")
+    place = {"claimName": "results", "folder": "ward-01234567", "planSha256": SHA}
+    for usable in ({}, {"model": "model"}, {"adapter": "adapter", "model": "model"}):
+        cli.write_status("ward", SUCCEEDED | {"artifacts": place | usable})
+        shown, run = cli.run("status", "ward").stdout, RunState.of(cli.get("mft", "ward"))
+        assert ("none that may be used" in shown) is (not usable)
+        for what in (What.ADAPTER, What.MODEL):
+            if what in usable:
+                assert f"ward-01234567/{what}" in shown
+                assert wanted_paths(run, what) == (what,)
+            else:
+                with pytest.raises(NothingToFetch, match="Fetch --what model" if usable else "Wait until"):
+                    wanted_paths(run, what)
 
 
 WAITS = [

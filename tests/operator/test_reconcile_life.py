@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -77,7 +78,19 @@ def test_stages_leave_what_others_need_to_know() -> None:
     evaluated = decide(after(run, trained), job, pod)
     assert evaluated.status.results == (SCORE,)
     assert evaluated.status.artifacts is not None
-    assert evaluated.status.artifacts.adapter == "adapter"
+    assert (evaluated.status.artifacts.adapter, evaluated.status.artifacts.model) == ("adapter", None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "adapter"), [({"tuning": {"method": "Full"}}, None), ({"output": {"merge": True}}, "adapter")], ids=["Full", "merged"]
+)
+def test_a_whole_model_is_shown_where_the_run_leaves_one(spec: dict[str, Any], adapter: str | None) -> None:
+    trained = reached(Stage.EVALUATE, **spec)
+    assert trained.status.artifacts is not None
+    assert (trained.status.artifacts.adapter, trained.status.artifacts.model) == (None, None)
+    artifacts = decide(trained, *done(Stage.EVALUATE)).status.artifacts
+    assert artifacts is not None
+    assert (artifacts.adapter, artifacts.model) == (adapter, "model")
 
 
 @pytest.mark.parametrize(
