@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -200,6 +202,28 @@ def test_a_full_volume_is_named_and_leaves_the_earlier_checkpoint(tmp_path: Path
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert newest_step(tmp_path) == 1
+
+
+def test_a_folder_that_may_not_be_written_or_is_gone_is_a_storage_failure(tmp_path: Path) -> None:
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o500)
+        with without_roots_rights(), pytest.raises(StorageFailed, match="Permission denied"):
+            checkpoint.begin(Path(name) / "checkpoints" / "step-1")
+    with pytest.raises(StorageFailed, match="No such file or directory"):
+        checkpoint.begin(tmp_path / "gone" / "checkpoints" / "step-1")
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def without_roots_rights() -> Iterator[None]:
+    """Root may write everywhere; whoever else runs this test has no such rights to give up."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65532)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
 
 
 def test_metrics_of_later_steps_and_damaged_lines_are_dropped(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from medfinetune_api.choices import Stage
 from medfinetune_api.errors import InvalidManifest, InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
-from medfinetune_trainer.artifacts.checkpoint import is_complete, newest
+from medfinetune_trainer.artifacts.checkpoint import newest
+from medfinetune_trainer.artifacts.checkpoint import read as read_checkpoint
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import read
 from medfinetune_trainer.data.epochs import epoch_name
@@ -112,7 +113,7 @@ def test_a_loss_of_nan_ends_as_diverged_and_keeps_checkpoints(tmp_path: Path, lo
     assert (code, result["reason"]) == (Exit.DIVERGED, "Diverged")
     assert "step 2" in result["message"]
     assert "rows" in result["message"]
-    assert is_complete(plan.folder.checkpoints / "step-1")
+    assert read_checkpoint(plan.folder.checkpoints / "step-1") is not None
     assert not plan.folder.final.exists()
 
 
