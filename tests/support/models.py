@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from medfinetune_api.choices import Method, Quantization, Sharding
@@ -119,12 +120,21 @@ class DrawnRows:
         return collate([document for row in rows for document in documents((5, 20, 9), seed=row)])
 
 
-def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = torch.float32, checkpointed: bool = False, dropout: float = 0.1) -> Window:
-    """Step 1 of the product's `Stepper` on five rows; the gradients are those it is about to clip.
+def run_window(
+    rank: int,
+    base: Path,
+    sharding: Sharding,
+    dtype: torch.dtype = torch.float32,
+    checkpointed: bool = False,
+    dropout: float = 0.1,
+    tuning: Tuning | None = None,
+    micro_batch: int = 1,
+) -> Window:
+    """Step 1 of the product's `Stepper` on five rows; the gradients are those it is about to clip. `tuning` stands for QLoRA with `dropout`.
 
     Then a forward in eval mode and one more, so that `digests` shows the base before and after.
     """
-    module = built(base, sharding, dtype, checkpointed, low_rank(dropout=dropout)).train()
+    module = built(base, sharding, dtype, checkpointed, tuning or low_rank(dropout=dropout)).train()
     gradients: dict[str, Tensor] = {}
 
     def clip(module: nn.Module, norm: float) -> float:
@@ -135,7 +145,7 @@ def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = t
     parts = Parts(module, CPU, loss, gradient_sync, clip)
     optimizer, scale = torch.optim.AdamW(trainable(module), lr=1e-2), LossScale.fresh(dynamic=dtype is torch.float16)
     before = base_digest(module)
-    figures = Stepper(parts, optimizer, scale, Ranks.here(), micro_batch=1, max_grad_norm=1.0, seed=0).step(WINDOW, DrawnRows(5))
+    figures = Stepper(parts, optimizer, scale, Ranks.here(), micro_batch, max_grad_norm=1.0, seed=0).step(WINDOW, DrawnRows(5))
     with torch.no_grad():
         loss(module.eval(), batch((5, 20, 9)))
         loss(module.train(), batch((5, 20, 9)))
@@ -143,9 +153,9 @@ def run_window(rank: int, base: Path, sharding: Sharding, dtype: torch.dtype = t
     return Window(figures.loss, figures.loss_tokens, gradients, figures.gradient_norm, (before, base_digest(module)))
 
 
-def plain_window(base: Path, dropout: float = 0.1) -> Window:
+def plain_window(base: Path, dropout: float = 0.1, tuning: Tuning | None = None) -> Window:
     """The oracle: autograd of one mean over the window's loss tokens, in one process; a row's dropout is drawn from (seed, step, row)."""
-    model = adapted(base, dropout=dropout).train()
+    model = built(base, None, tuning=tuning or low_rank(dropout=dropout)).train()
     rows = [DrawnRows(5).batch(range(row, row + 1)) for row in range(5)]
     logits = []
     for number, row in enumerate(rows):
@@ -157,6 +167,18 @@ def plain_window(base: Path, dropout: float = 0.1) -> Window:
     gradients = gradients_of(model)
     norm = torch.cat([gradient.flatten() for gradient in gradients.values()]).norm()
     return Window(loss.item(), len(targets), gradients, float(norm), (base_digest(model),) * 2)
+
+
+def assert_equal(ranks: list[Window], expected: Window) -> None:
+    """Loss, gradients and norm to 1e-5, and the same base, on every rank."""
+    for found in ranks:
+        assert found.loss == pytest.approx(expected.loss, rel=1e-5)
+        assert found.tokens == expected.tokens
+        assert found.norm == ranks[0].norm == pytest.approx(expected.norm, rel=1e-5)
+        assert found.digests == expected.digests
+        assert found.gradients.keys() == expected.gradients.keys()
+        worst = max(relative(found.gradients[name], gradient) for name, gradient in expected.gradients.items())
+        assert worst < 1e-5
 
 
 def validated(_: int, base: Path, micro_batch: int) -> dict[str, tuple[float, float, float]]:

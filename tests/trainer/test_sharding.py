@@ -11,7 +11,7 @@ from medfinetune_api.choices import Sharding
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.model.sharding import checkpoint_activations, clip_grad_norm, trainable
 from support.gang import gang
-from support.models import Window, adapted, batch, built, held, plain_window, relative, run_window, tiny
+from support.models import Window, adapted, assert_equal, batch, built, held, plain_window, relative, run_window, tiny
 
 SHARDINGS = (Sharding.ADAPTERS_ONLY, Sharding.FULL, Sharding.NONE)
 
@@ -25,17 +25,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def alone(base: Path) -> Window:
     """Plain autograd of the mean loss, in one process."""
     return plain_window(base)
-
-
-def assert_equal(ranks: list[Window], expected: Window) -> None:
-    for found in ranks:
-        assert found.loss == pytest.approx(expected.loss, rel=1e-5)
-        assert found.tokens == expected.tokens
-        assert found.norm == ranks[0].norm == pytest.approx(expected.norm, rel=1e-5)
-        assert found.digests == expected.digests
-        assert found.gradients.keys() == expected.gradients.keys()
-        worst = max(relative(found.gradients[name], gradient) for name, gradient in expected.gradients.items())
-        assert worst < 1e-5
 
 
 def flat(window: Window) -> torch.Tensor:
