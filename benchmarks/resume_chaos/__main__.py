@@ -83,13 +83,13 @@ def _lived(plan: RunPlan, folder: Path, kills: int, seed: int, world_sizes: Iter
     lives = Lives(plan, folder / "logs", chance, iter(world_sizes))
     for number, moment in enumerate(drawn(kills, chance), 1):
         lives.live_and_die(moment)
-        sys.stderr.write(f"{number}: {moment}; {dict(lives.ends)}, repeated {lives.repeated}, lost {lives.lost}\n")
+        sys.stderr.write(f"{number}: {moment}; {dict(lives.ends)}, repeated {lives.ledger.repeated}, lost {lives.ledger.lost}\n")
     lives.live_on()
     return {
         "kills": dict(sorted(lives.kills.items())),
         "ends": dict(sorted(lives.ends.items())),
-        "lost": lives.lost,
-        "most_steps_repeated": max(lives.repeated, default=0),
+        "lost": lives.ledger.lost,
+        "most_steps_repeated": max(lives.ledger.repeated, default=0),
     }
 
 

@@ -1,4 +1,4 @@
-"""The lives of one run: each starts the real stage program, is killed at its moment, and tells what the next one must not lose."""
+"""The lives of one run: each starts the real stage program, and is killed at its moment."""
 
 from __future__ import annotations
 
@@ -13,20 +13,12 @@ from typing import Any
 
 import psutil
 from medfinetune_api.plan import RunPlan
-from medfinetune_trainer.artifacts.history import read
 from support.train import Agent, agents
 
-from benchmarks.resume_chaos.moments import Moment, arrival, complete_steps, lines
+from benchmarks.resume_chaos.ledger import Ledger, newest_complete
+from benchmarks.resume_chaos.moments import Moment, arrival
 
 POLL_SECONDS = 0.005
-
-
-@dataclass
-class _Death:
-    told: int
-    """The last step that metrics.jsonl told of."""
-    complete: int
-    """Step of the newest checkpoint that was complete before the kill."""
 
 
 @dataclass
@@ -41,12 +33,11 @@ class Lives:
     """By moment and victim."""
     ends: Counter[str] = field(default_factory=Counter)
     """What the agents that were left alive reported."""
-    lost: list[str] = field(default_factory=list)
-    """Complete checkpoints that the next life did not continue from."""
-    repeated: list[int] = field(default_factory=list)
-    """Steps that had to be taken again after each kill."""
-    _deaths: list[_Death] = field(default_factory=list)
+    ledger: Ledger = field(init=False)
     _attempt: int = 0
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(self.plan)
 
     def live_and_die(self, moment: Moment) -> None:
         """One life, killed at `moment`; a life that is done before that ends by itself."""
@@ -57,7 +48,7 @@ class Lives:
         if process is None or not _within(agent, due):
             self.ends[agent.end()[1]["reason"] + " before its kill"] += 1
             return
-        complete = max(complete_steps(self.plan), default=0)
+        complete = newest_complete(self.plan)
         process.kill()
         when = "after the adapter was written" if self.plan.folder.final.exists() else moment.value
         self.kills[f"{when}: {'agent' if victim == 'agent' else 'rank'}"] += 1
@@ -65,8 +56,8 @@ class Lives:
             agent.process.wait(600)
         else:
             self.ends[agent.end()[1]["reason"]] += 1
-        self._account(began)
-        self._deaths.append(_Death(_told(self.plan), complete))
+        self.ledger.lived(began)
+        self.ledger.killed(complete)
 
     def live_on(self) -> None:
         """The last life, to the end. AssertionError where it does not succeed."""
@@ -74,23 +65,13 @@ class Lives:
         code, result = agent.end()
         assert code == 0, f"{result}\n{agent.log.read_text()[-3000:]}"
         self.ends[result["reason"]] += 1
-        self._account(began)
+        self.ledger.lived(began)
 
     def _born(self) -> tuple[Agent, int, str]:
         self._attempt += 1
         world_size, began = next(self.world_sizes), datetime.now(UTC).isoformat(timespec="milliseconds")
         [agent] = agents(self.plan, 1, self.logs, PET_NPROC_PER_NODE=str(world_size), MEDFINETUNE_ATTEMPT=str(self._attempt))
         return agent, world_size, began
-
-    def _account(self, began: str) -> None:
-        """Hold the point from which the life since `began` went on, if it came that far, against what earlier ones had left."""
-        starts = lines(self.plan, "start", began)
-        if not starts:
-            return
-        resumed: Any = starts[0]["step"]
-        self.repeated += [max(0, death.told - resumed) for death in self._deaths]
-        self.lost += [f"step-{death.complete}" for death in self._deaths if death.complete > resumed]
-        self._deaths.clear()
 
 
 def _within(agent: Agent, condition: Callable[[], Any]) -> Any:
@@ -113,7 +94,3 @@ def _victim(agent: Agent, name: str, world_size: int) -> psutil.Process | None:
     if len(ranks) < world_size:
         return None
     return psutil.Process(agent.process.pid) if name == "agent" else ranks[name]
-
-
-def _told(plan: RunPlan) -> int:
-    return max((line["step"] for line in read(plan.folder.metrics) if line["kind"] == "step"), default=0)

@@ -9,8 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 
 from medfinetune_api.plan import RunPlan
-from medfinetune_trainer.artifacts.checkpoint import MANIFEST
-from medfinetune_trainer.artifacts.history import read
+
+from benchmarks.resume_chaos.ledger import lines
 
 START_SECONDS = 20.0
 """Longest wait into a start, that is while a rank imports or loads; a faster start is killed at its first line."""
@@ -49,16 +49,6 @@ def arrival(moment: Moment, plan: RunPlan, began: str, chance: random.Random) ->
     if moment is Moment.CHECKPOINT:
         return _writing(checkpoints, ".step-", chance.randint(1, CHECKPOINTS), delay, lambda: bool(lines(plan, "start", began)))
     return _writing(checkpoints, ".final.", 1, delay / 4, lambda: bool(lines(plan, "start", began)))
-
-
-def lines(plan: RunPlan, kind: str, began: str) -> list[dict[str, object]]:
-    """What metrics.jsonl tells of one kind since `began`."""
-    return [line for line in read(plan.folder.metrics) if line["kind"] == kind and line["time"] >= began]
-
-
-def complete_steps(plan: RunPlan) -> list[int]:
-    """Steps of the checkpoints that have their name and a manifest."""
-    return sorted(int(file.parent.name.removeprefix("step-")) for file in plan.folder.checkpoints.glob(f"step-*/{MANIFEST}"))
 
 
 def _writing(folder: Path, prefix: str, count: int, delay: float, begun: Callable[[], bool]) -> Callable[[], bool]:
