@@ -23,6 +23,7 @@ from transformers.initialization import no_init_weights
 from transformers.quantizers import AutoHfQuantizer
 
 from medfinetune_trainer.model.architectures import Architecture
+from medfinetune_trainer.model.heap import blocks_of_their_own
 from medfinetune_trainer.model.weights import Stored, locate, read, require_finite
 
 
@@ -90,22 +91,23 @@ class Places:
             for attribute, place in self.stored.get(owner, {}).items():
                 if getattr(owner, attribute).is_meta:
                     wanted[place].append((owner, attribute))
-        for place, tensor in read(wanted.keys()):
-            (owner, attribute), *tied = wanted[place]
-            _put(place, owner, attribute, tensor, device)
-            for other, name in tied:
-                setattr(other, name, getattr(owner, attribute))
+        with blocks_of_their_own():
+            for place, tensor in read(wanted.keys()):
+                (owner, attribute), *tied = wanted[place]
+                _put(place, owner, attribute, tensor, device)
+                for other, name in tied:
+                    setattr(other, name, getattr(owner, attribute))
 
 
 def _put(place: Stored, owner: nn.Module, attribute: str, tensor: Tensor, device: torch.device) -> None:
-    """Replace a meta parameter by its value."""
+    """Replace a meta parameter by its value; `tensor` lies in memory that the next one takes."""
     meta = getattr(owner, attribute)
     value = tensor.to(device).to(meta.dtype)
     require_finite(place, value)
     if isinstance(meta, bnb.nn.Params4bit):
         value = bnb.nn.Params4bit(value, requires_grad=False, **meta.__dict__).to(device)
     elif isinstance(meta, nn.Parameter):
-        value = nn.Parameter(value, requires_grad=meta.requires_grad)
+        value = nn.Parameter(value.clone() if value.data_ptr() == tensor.data_ptr() else value, requires_grad=meta.requires_grad)
     setattr(owner, attribute, value)
 
 

@@ -1,12 +1,13 @@
 """A base's weights on disk: which file holds which weight of the model, all of them or a refusal, and each read once, as it is needed.
 
 Headers come first and say what is missing, unknown or of another shape before a weight is read. Published files may name a module by an older path:
-transformers' own table of conversions says what each key is called now. Tensors are read by plain reads, not mapped: a map of a file larger than the memory
-that a process may have cannot be made.
+transformers' own table of conversions says what each key is called now. Tensors are read into one buffer, one after the other, and not mapped: a private map of
+a file that is larger than the memory a process may have cannot be made.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
@@ -23,7 +24,8 @@ from transformers.core_model_loading import WeightRenaming, dot_natural_key, ren
 
 from medfinetune_trainer.model.folder import weight_files
 
-FLOATS = ("F64", "F32", "F16", "BF16")
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""What a weight may be stored as, in safetensors' words."""
 DERIVED = r"rotary_emb\.inv_freq|(^|\.)position_ids$"
 """Buffers that old checkpoints hold, and that models compute today."""
 SAME_MODEL = "Copy the model again; config.json and the weights must be of the same model."
@@ -37,7 +39,9 @@ class Stored:
     key: str
     shape: tuple[int, ...]
     dtype: str
-    """As safetensors writes it: F32, BF16, ..."""
+    start: int
+    """Byte of the file at which it begins."""
+    end: int
 
 
 def locate(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
@@ -46,7 +50,7 @@ def locate(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
     Raises:
         InvalidModel: a weight is missing, unknown, or of another shape; a file is damaged or not there; weights are not in floating point of 16 bits or more.
     """
-    found = {name: stored for file in weight_files(folder) for name, stored in _header(file).items()}
+    found = {name: stored for file in weight_files(folder) for name, stored in header(file).items()}
     named = _renamed(model, found)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     _follow_ties(model, named)
@@ -57,20 +61,37 @@ def locate(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
     return {name: _float(named[name]) for name in expected}
 
 
-def read(wanted: Collection[Stored]) -> Iterator[tuple[Stored, Tensor]]:
-    """Each tensor on the CPU as its file has it; every file is opened once.
+def header(file: Path) -> dict[str, Stored]:
+    """The file's tensors by key. safetensors checks that they fill the file and do not overlap, but does not tell where they lie.
 
-    Raises InvalidModel where a file cannot be read.
+    Raises InvalidModel where it cannot be read.
     """
+    try:
+        with safe_open(file, framework="numpy"), file.open("rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            entries = json.loads(opened.read(size))
+    except (OSError, SafetensorError, ValueError) as error:
+        raise _unreadable(file, error) from error
+    entries.pop("__metadata__", None)
+    return {key: Stored(file, key, tuple(entry["shape"]), entry["dtype"], *(8 + size + at for at in entry["data_offsets"])) for key, entry in entries.items()}
+
+
+def read(wanted: Collection[Stored]) -> Iterator[tuple[Stored, Tensor]]:
+    """Each tensor on the CPU as its file has it, in memory that the next one takes; every file is opened once. Raises InvalidModel where one cannot be read."""
+    buffer = torch.empty(max((each.end - each.start for each in wanted), default=0), dtype=torch.uint8)
     by_file: Mapping[Path, list[Stored]] = defaultdict(list)
-    for stored in wanted:
-        by_file[stored.file].append(stored)
+    for each in wanted:
+        by_file[each.file].append(each)
     for file, held in by_file.items():
         try:
-            with safe_open(file, framework="pt", backend="pread") as opened:
-                for stored in held:
-                    yield stored, opened.get_tensor(stored.key)
-        except (OSError, SafetensorError) as error:
+            with file.open("rb") as opened:
+                for each in sorted(held, key=lambda each: each.start):
+                    part = buffer[: each.end - each.start]
+                    opened.seek(each.start)
+                    if opened.readinto(part.numpy().data) < len(part):
+                        raise EOFError
+                    yield each, part.view(DTYPES[each.dtype]).view(each.shape)
+        except (OSError, EOFError) as error:
             raise _unreadable(file, error) from error
 
 
@@ -84,15 +105,6 @@ def require_finite(stored: Stored, tensor: Tensor) -> None:
             expected="finite weights",
             remedy="Copy the model again and compare its hashes with the publisher's; a base in bf16 or fp32 may need another precision than FP16.",
         )
-
-
-def _header(file: Path) -> dict[str, Stored]:
-    try:
-        with safe_open(file, framework="pt", backend="pread") as opened:
-            slices = {key: opened.get_slice(key) for key in opened.keys()}  # noqa: SIM118  # no mapping
-            return {key: Stored(file, key, tuple(each.get_shape()), each.get_dtype()) for key, each in slices.items()}
-    except (OSError, SafetensorError) as error:
-        raise _unreadable(file, error) from error
 
 
 def _unreadable(file: Path, error: Exception) -> InvalidModel:
@@ -131,7 +143,7 @@ def _refuse(folder: Path, problem: str, names: Collection[str]) -> None:
 
 
 def _float(stored: Stored) -> Stored:
-    if stored.dtype not in FLOATS:
+    if stored.dtype not in DTYPES:
         remedy = "Use the unquantised model: QLoRA quantises it to NF4 itself."
         raise InvalidModel(str(stored.file), found=f"{stored.key} stored as {stored.dtype}", expected="weights in 16 or 32 bits", remedy=remedy)
     return stored
