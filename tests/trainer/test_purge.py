@@ -12,8 +12,10 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.plan import OutputPlan, RunPlan
 from medfinetune_api.results import EvaluationSummary
 from medfinetune_trainer.artifacts.fence import ATTEMPT, FENCE
+from medfinetune_trainer.artifacts.lineage import lineage_of, write
 from medfinetune_trainer.stages import evaluate, prepare, train
 from medfinetune_trainer.stages.holding import LOCK
+from medfinetune_trainer.stages.prepared import require_prepared
 from medfinetune_trainer.stages.purge import run
 from support.evaluation import evaluation_plan, mark_prepared, tiny_base
 from support.stages import run_stage
@@ -141,6 +143,7 @@ def test_every_stage_sees_a_purged_run_as_complete(tmp_path: Path, base: Path) -
     plan = filled(tmp_path, base)
     mark_prepared(plan)
     plan.folder.summary.write_text(EvaluationSummary(plan_sha256=plan.sha256, tasks=(), base_by_language={}, tuned_by_language={}).to_json())
+    write(plan.folder, lineage_of(plan, require_prepared(plan)))
     run(plan)
     before = files(plan)
     for stage in (prepare, train, evaluate):

@@ -1,0 +1,85 @@
+"""What the model answered rightly: by language, task and subject, base against tuned, each with its n and its interval as numbers and as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from xml.etree.ElementTree import Element
+
+from medfinetune_api.results import EvaluationSummary, Score, TaskScores
+
+from medfinetune_trainer.report.elements import Child, el, name, table
+from medfinetune_trainer.report.words import FEW, gained, scored
+
+SUBJECTS = 100
+"""Subjects of a task that are shown: those with the most questions."""
+HEAD = ("n", "base %", "tuned %", "change, points", "0 – 100 %")
+SCALE = 2.2
+"""Units of the view box a percentage point; 0 lies at 5."""
+
+
+def accuracy(summary: EvaluationSummary) -> list[Element | None]:
+    """The section's content."""
+    if not summary.tasks:
+        return [el("p", "The manifest names no task: nothing was asked, and nothing is known of what this adapter is worth.")]
+    languages = [_row(name(language), summary.base_by_language.get(language), score) for language, score in summary.tuned_by_language.items()]
+    tasks = [(_task(task), task.language, *_row(None, task.base, task.tuned)[1:]) for task in summary.tasks]
+    return [
+        el("p", _KEY[0], _interval_key("base"), _KEY[1], _interval_key("tuned"), _KEY[2]),
+        table(("language", *HEAD), languages, "By language: all questions that were not trained on") if languages else None,
+        table(("task", "language", *HEAD), tasks, "By task", numbers_from=2),
+        *(_subjects(task) for task in summary.tasks if len(task.tuned_by_subject) > 1),
+    ]
+
+
+_KEY = (
+    "Share of n questions answered rightly, in per cent, with its Wilson 95 % interval in brackets and as a line; ",
+    " open circle: the untuned base, ",
+    f" square: the tuned model, on the same questions. * marks fewer than {FEW} questions.",
+)
+
+
+def _task(task: TaskScores) -> Element:
+    of = "" if task.questions == task.available else f", {task.questions} of {task.available} drawn"
+    return el("span", name(task.task), ", trained on" if task.seen else "", of, el("span", f" (version {task.version})", class_="soft"))
+
+
+def _subjects(task: TaskScores) -> Element:
+    scores = task.tuned_by_subject
+    most = sorted(scores, key=lambda subject: (-scores[subject].n, subject))[:SUBJECTS]
+    rows = [_row(name(subject), task.base_by_subject.get(subject), scores[subject]) for subject in sorted(most)]
+    left = len(scores) - len(most)
+    more = f"; the {SUBJECTS} subjects with the most questions, {left} more are in evaluation/summary.json" if left else ""
+    return table(("subject", *HEAD), rows, f"{task.task} by subject{more}")
+
+
+def _row(label: Child, base: Score | None, tuned: Score) -> tuple[Child, ...]:
+    few = "*" if tuned.n < FEW else ""
+    return label, f"{tuned.n:,}{few}", scored(base), scored(tuned), gained(base, tuned), _intervals({"base": base, "tuned": tuned})
+
+
+def _intervals(scores: Mapping[str, Score | None]) -> Element:
+    """Both intervals on one scale, 0 to 100 %."""
+    grid = [el("line", x1=_at(share), x2=_at(share), y1=0, y2=26, class_="grid") for share in (0, 0.25, 0.5, 0.75, 1)]
+    drawn = [part for row, (variant, score) in enumerate(scores.items()) if score for part in _interval(variant, score, 7 + 12 * row)]
+    told = ", ".join(f"{variant} {scored(score)} %" for variant, score in scores.items() if score)
+    return el("svg", *grid, *drawn, viewBox="0 0 230 26", class_="interval", role="img", aria_label=told)
+
+
+def _interval(variant: str, score: Score, y: int) -> Iterable[Element]:
+    yield el("line", x1=_at(score.low), x2=_at(score.high), y1=y, y2=y, class_=variant)
+    yield _place(variant, _at(score.accuracy), y)
+
+
+def _place(variant: str, x: float, y: int) -> Element:
+    if variant == "base":
+        return el("circle", cx=x, cy=y, r=3.5, class_=variant)
+    return el("rect", x=round(x - 3.5, 1), y=y - 3.5, width=7, height=7, class_=variant)
+
+
+def _interval_key(variant: str) -> Element:
+    line = el("line", x1=2, x2=34, y1=7, y2=7, class_=variant)
+    return el("svg", line, _place(variant, 18, 7), viewBox="0 0 36 14", class_="key", aria_hidden="true")
+
+
+def _at(share: float) -> float:
+    return round(5 + 100 * share * SCALE, 1)

@@ -1,0 +1,120 @@
+"""The model card: README.md beside the trained weights, with the front matter that Hugging Face's tools read. Names, counts and figures; no record text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+from medfinetune_api.choices import Method
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import EvaluationSummary, Prepared
+
+from medfinetune_trainer.report.elements import LONGEST, shown
+from medfinetune_trainer.report.plan_facts import FULL_NAMES, method_facts, mixture_words
+from medfinetune_trainer.report.words import FEW, LIMITS, NOT_FOR_CLINICAL_DECISIONS, gained, percent, scored
+
+CARD = "README.md"
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&$:@-])")
+_PEFT = (Method.QLORA, Method.LORA, Method.PREFIX_TUNING)
+
+
+def card(plan: RunPlan, prepared: Prepared, summary: EvaluationSummary, whole: bool) -> str:
+    """The card as Markdown. `whole`: it lies beside whole weights, not beside an adapter."""
+    parts = (
+        _front(plan, prepared, whole),
+        f"# {_text(plan.identity.name)}",
+        f"**{NOT_FOR_CLINICAL_DECISIONS}**",
+        f"{_text(plan.model.path)}, tuned by {FULL_NAMES[plan.tuning.method]}, on a hospital's own records with medfinetune.",
+        *_results(summary),
+        "## Data",
+        f"Mixture: {_text(mixture_words(plan))}. The records themselves are not part of this model's files.",
+        _table(("source", "language", "domain", "read", "held out", "trained on, an epoch", "tokens", "share"), _sources(prepared)),
+        "## Method",
+        _table(("", ""), ((_text(term), _text(value)) for term, value in method_facts(plan))),
+        f"Plan, SHA-256: `{plan.sha256}`. Base weights, SHA-256: `{prepared.weights_sha256}`. Steps: {prepared.total_steps:,}.",
+        "## How to load it",
+        _loading(plan, whole),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in LIMITS),
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def _front(plan: RunPlan, prepared: Prepared, whole: bool) -> str:
+    """YAML of JSON strings, which are YAML's too: no name can end one."""
+    languages = sorted({source.language for source in (*plan.data.sources, *plan.data.validation.sources)})
+    library = "transformers" if whole else "peft" if plan.tuning.method in _PEFT else "medfinetune"
+    fields = {
+        "base_model": plan.model.path,
+        "language": languages,
+        "library_name": library,
+        "pipeline_tag": "text-generation",
+        "tags": ["medical", "medfinetune", str(plan.tuning.method).lower()],
+    }
+    return "\n".join(("---", *(f"{name}: {json.dumps(value)}" for name, value in fields.items()), "---"))
+
+
+def _results(summary: EvaluationSummary) -> Iterator[str]:
+    yield "## Results"
+    if not summary.tasks:
+        yield "No task was named: nothing is known of what this model is worth."
+        return
+    yield f"Accuracy in per cent, zero-shot, with n and Wilson 95 % intervals; base and tuned answered the same questions. * marks fewer than {FEW} questions."
+    head = ("n", "base", "tuned", "change, points")
+    languages = [
+        (_text(language), _n(score.n), scored(summary.base_by_language.get(language)), scored(score), gained(summary.base_by_language.get(language), score))
+        for language, score in summary.tuned_by_language.items()
+    ]
+    if languages:
+        yield _table(("language", *head), languages)
+    yield _table(
+        ("task", "language", "trained on", *head),
+        (
+            (
+                _text(task.task),
+                _text(task.language),
+                "yes" if task.seen else "no",
+                _n(task.tuned.n),
+                scored(task.base),
+                scored(task.tuned),
+                gained(task.base, task.tuned),
+            )
+            for task in summary.tasks
+        ),
+    )
+
+
+def _sources(prepared: Prepared) -> Iterator[tuple[str, ...]]:
+    for one in prepared.sources:
+        counts = (one.samples_read, one.validation, one.samples, one.tokens)
+        yield _text(one.name), _text(one.language), _text(one.domain), *(f"{count:,}" for count in counts), percent(one.share)
+
+
+def _loading(plan: RunPlan, whole: bool) -> str:
+    if whole:
+        lines = ['model = AutoModelForCausalLM.from_pretrained("this folder")']
+    elif plan.tuning.method in _PEFT:
+        lines = [
+            "from peft import PeftModel",
+            f"base = AutoModelForCausalLM.from_pretrained({json.dumps(shown(plan.model.path))})  # the base's own folder",
+            'model = PeftModel.from_pretrained(base, "this folder")',
+        ]
+    else:
+        return "PEFT has no such adapter: `medfinetune_trainer.model.bottleneck` holds the module and reads this folder."
+    return "\n".join(("```python", "from transformers import AutoModelForCausalLM", *lines, "```"))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = (head, ["---"] * len(head), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: str) -> str:
+    """A name as text: no character of it is Markdown's."""
+    cut = value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+    return _MARKDOWN.sub(r"\\\1", shown(cut).replace("\n", " "))
+
+
+def _n(count: int) -> str:
+    return f"{count:,}" + (r"\*" if count < FEW else "")

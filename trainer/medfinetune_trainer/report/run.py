@@ -1,0 +1,72 @@
+"""Everything that a run's folder tells without record text: what a page, a card and the figures are made from. Whatever is missing is None."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from medfinetune_api.errors import OutputConflict
+from medfinetune_api.layout import RunFolder
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
+
+from medfinetune_trainer.artifacts.lineage import Lineage
+from medfinetune_trainer.report.history import History, read
+
+Kind = TypeVar("Kind", Prepared, EvaluationSummary, Lineage)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is known of one run."""
+
+    plan: RunPlan
+    prepared: Prepared | None
+    summary: EvaluationSummary | None
+    lineage: Lineage | None
+    history: History
+    damaged: tuple[str, ...]
+    """Files that could not be read, or belong to another plan."""
+    ended: StageResult | None = None
+    """How its last stage ended, where whoever asks knows; the folder does not say."""
+
+    @property
+    def state(self) -> str:
+        """How far it came, in words."""
+        if self.ended and self.ended.exit_code:
+            return f"Failed in {self.ended.stage}: {self.ended.reason}"
+        if self.lineage:
+            return "Complete"
+        if self.history.tries:
+            return f"Not complete: step {self.history.last_step} of {self.prepared.total_steps if self.prepared else 'an unknown number'}"
+        return "Not complete: prepared, not trained" if self.prepared else "Not complete: not prepared"
+
+
+def read_run(root: Path, lineage: Lineage | None = None, ended: StageResult | None = None) -> Run:
+    """The run in a folder, which may be fetched, purged, failed, or still at work. Raises OutputConflict where there is no plan that can be read.
+
+    Args:
+        root: the run's folder.
+        lineage: where it is about to be written; read from the folder otherwise.
+        ended: how the last stage ended.
+    """
+    folder = RunFolder(root)
+    plan = RunPlan.read(folder.plan) if root.is_dir() else None
+    if plan is None:
+        found = "a plan that cannot be read" if folder.plan.exists() else "no such file"
+        remedy = "Name a run's folder: what `medfinetune run` wrote below --output, or what `medfinetune fetch --what all` made."
+        raise OutputConflict(str(folder.plan), found=found, expected="the plan of a run", remedy=remedy)
+    damaged: list[str] = []
+    prepared = _read(Prepared, folder.prepared, plan, damaged)
+    summary = _read(EvaluationSummary, folder.summary, plan, damaged)
+    return Run(plan, prepared, summary, lineage or _read(Lineage, folder.lineage, plan, damaged), read(folder.metrics), tuple(damaged), ended)
+
+
+def _read(kind: type[Kind], file: Path, plan: RunPlan, damaged: list[str]) -> Kind | None:
+    found = kind.read(file)
+    if found is not None and found.plan_sha256 == plan.sha256:
+        return found
+    if file.exists():
+        damaged.append(file.name)
+    return None

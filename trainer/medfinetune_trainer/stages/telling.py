@@ -1,0 +1,56 @@
+"""The last of evaluate: tell what was made. A model card beside the weights before they take their name, then the report, then the lineage, whose presence says
+that nothing is left to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from medfinetune_api.errors import Refusal
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import EvaluationSummary
+
+from medfinetune_trainer.artifacts import fence
+from medfinetune_trainer.artifacts.files import storage_errors, write_text
+from medfinetune_trainer.artifacts.lineage import Lineage, lineage_of, write
+from medfinetune_trainer.report.card import CARD, card
+from medfinetune_trainer.report.run import read_run
+from medfinetune_trainer.report.write import write_report
+from medfinetune_trainer.stages.prepared import require_prepared
+from medfinetune_trainer.telemetry.log import say, type_name
+
+
+def begin_anew(plan: RunPlan) -> None:
+    """What was told is about to be wrong. Raises StorageFailed; OutputConflict as `fence.check`."""
+    with storage_errors(plan.folder.root):
+        fence.check()
+        plan.folder.lineage.unlink(missing_ok=True)
+
+
+def put_card(plan: RunPlan, summary: EvaluationSummary, folder: Path, *, whole: bool) -> None:
+    """Put the card into `folder`, of `whole` weights or of an adapter; one that says the same stays. Raises StorageFailed; OutputConflict as `fence.check`."""
+    text = card(plan, require_prepared(plan), summary, whole)
+    file = folder / CARD
+    if not file.exists() or file.read_text(encoding="utf-8", errors="replace") != text:
+        write_text(file, text)
+
+
+def tell(plan: RunPlan, summary: EvaluationSummary) -> None:
+    """Write what is missing of cards, report and lineage. Raises StorageFailed; OutputConflict as `fence.check`."""
+    if plan.folder.lineage.exists():
+        return
+    for folder in plan.delivered:
+        put_card(plan, summary, folder, whole=folder == plan.folder.model)
+    lineage = lineage_of(plan, require_prepared(plan))
+    _report(plan, lineage)
+    write(plan.folder, lineage)
+
+
+def _report(plan: RunPlan, lineage: Lineage) -> None:
+    """A page that cannot be made is a defect of ours, and no reason to withhold a model: it is said, and `medfinetune report` makes it later."""
+    try:
+        write_report(plan.folder.root, read_run(plan.folder.root, lineage))
+    except Refusal:
+        raise
+    except Exception as error:
+        say("no report", error=type_name(error), remedy="medfinetune report FOLDER")
