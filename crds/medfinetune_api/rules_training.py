@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from medfinetune_api.choices import Method, Offload, OptimizerType, Packing, Sharding
+from medfinetune_api.choices import Method, Offload, OptimizerType, Packing, Toggle, Sharding
 from medfinetune_api.ruled import Rule
 from medfinetune_api.rules import unique
 
@@ -110,6 +110,13 @@ PREFIX_HAS_NO_LAYERS = _spec(
     lambda spec: _method(spec) is not Method.PREFIX_TUNING or (spec.training.gradual_unfreezing is None and spec.training.layer_decay == 1),
     "neither layerDecay nor gradualUnfreezing with method PrefixTuning",
     "Remove them: a prefix is one tensor for all layers.",
+)
+PREFIX_KEEPS_ACTIVATIONS = _spec(
+    ".training.activationCheckpointing",
+    f"{_PREFIX_CEL} || !has(self.training.activationCheckpointing) || self.training.activationCheckpointing != 'Enabled'",
+    lambda spec: _method(spec) is not Method.PREFIX_TUNING or spec.training.activation_checkpointing is not Toggle.ON,
+    "Auto or Disabled with method PrefixTuning",
+    "Set it to Auto or Disabled, or choose another method: computing a layer again would leave the prefix out.",
 )
 MERGE_LOW_RANK = _spec(
     ".output.merge",

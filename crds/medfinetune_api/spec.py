@@ -57,6 +57,7 @@ class FineTuneSpec(Ruled):
         rules.TASKS_APART,
         rules_training.PREFIX_UNPACKED,
         rules_training.PREFIX_HAS_NO_LAYERS,
+        rules_training.PREFIX_KEEPS_ACTIVATIONS,
         rules_training.MERGE_LOW_RANK,
         rules_training.FULL_HAS_NO_ADAPTERS,
         rules_training.OPTIMIZER_NEEDS_GPU,

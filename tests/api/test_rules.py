@@ -158,6 +158,12 @@ CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
         "spec.parallelism.sharding",
         tuned("Full", parallelism={"sharding": "Full"}),
     ),
+    "activations of a prefix": (
+        rules_training.PREFIX_KEEPS_ACTIVATIONS,
+        tuned("PrefixTuning", training={"activationCheckpointing": "Enabled"}),
+        "spec.training.activationCheckpointing",
+        tuned("PrefixTuning", training={"activationCheckpointing": "Auto"}),
+    ),
     "merged bottleneck": (
         rules_training.MERGE_LOW_RANK,
         tuned("Bottleneck", output={"merge": True}),

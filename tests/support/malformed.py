@@ -163,6 +163,7 @@ TUNING = (
     _case("packed prefixes", "spec.data.packing", "BestFit", beside={"spec.tuning.method": "PrefixTuning"}),
     _case("layers of a prefix", "spec.training.layerDecay", 0.5, TRAINING, beside={"spec.tuning.method": "PrefixTuning"}),
     _case("adapters of Full", "spec.parallelism.sharding", "AdaptersOnly", beside={"spec.tuning.method": "Full"}),
+    _case("activations of a prefix", "spec.training.activationCheckpointing", "Enabled", beside={"spec.tuning.method": "PrefixTuning"}),
     _case("merged bottleneck", "spec.output.merge", True, beside={"spec.tuning.method": "Bottleneck"}),
     _case("LoRA+ below 1", f"{ADAPTER}.loraplusLrRatio", 0.5),
     _case("text for DoRA", f"{ADAPTER}.useDora", "yes"),
