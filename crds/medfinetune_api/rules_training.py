@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from medfinetune_api.choices import Method, Offload, OptimizerType, Packing, Toggle, Sharding
+from medfinetune_api.choices import Method, Offload, OptimizerType, Packing, Sharding, Toggle
 from medfinetune_api.ruled import Rule
 from medfinetune_api.rules import unique
 
