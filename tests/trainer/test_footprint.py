@@ -7,7 +7,7 @@ from pathlib import Path
 import bitsandbytes as bnb
 import pytest
 import torch
-from medfinetune_api.choices import Method, Quantization
+from medfinetune_api.choices import Quantization
 from medfinetune_api.errors import InvalidModel
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.footprint import base_bytes
@@ -20,9 +20,8 @@ KINDS = ["gemma3", "gemma3-multimodal", "llama", "qwen2", "qwen3"]
 GIB = 1 << 30
 
 
-def loaded_bytes(folder: Path, method: Method, dtype: torch.dtype) -> int:
+def loaded_bytes(folder: Path, quantization: Quantization, dtype: torch.dtype) -> int:
     """Bytes of parameters and of the constants of their quantization, as they lie in memory."""
-    quantization = Quantization.NF4 if method is Method.QLORA else Quantization.NONE
     model = load_base(folder, architecture_of(folder), quantization, dtype, CPU)
     states = [module.weight.quant_state for module in model.modules() if isinstance(module, bnb.nn.Linear4bit)]
     tensors = [*model.parameters(), *(state.absmax for state in states), *(state.state2.absmax for state in states)]
@@ -30,10 +29,12 @@ def loaded_bytes(folder: Path, method: Method, dtype: torch.dtype) -> int:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("method", "dtype"), [(Method.QLORA, torch.bfloat16), (Method.LORA, torch.bfloat16), (Method.QLORA, torch.float32)])
-def test_headers_tell_what_the_loaded_base_takes(tmp_path_factory: pytest.TempPathFactory, kind: str, method: Method, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(
+    ("quantization", "dtype"), [(Quantization.NF4, torch.bfloat16), (Quantization.NONE, torch.bfloat16), (Quantization.NF4, torch.float32)]
+)
+def test_headers_tell_what_the_loaded_base_takes(tmp_path_factory: pytest.TempPathFactory, kind: str, quantization: Quantization, dtype: torch.dtype) -> None:
     folder = tiny(tmp_path_factory.getbasetemp() / f"footprint-{kind}", kind)  # type: ignore[arg-type]  # one of Kind's words
-    assert base_bytes(folder, method, dtype.itemsize) == pytest.approx(loaded_bytes(folder, method, dtype), rel=0.002)
+    assert base_bytes(folder, quantization, dtype.itemsize) == pytest.approx(loaded_bytes(folder, quantization, dtype), rel=0.002)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"[]", b'\x09\0\0\0\0\0\0\0{"a": {}}'])
@@ -41,7 +42,7 @@ def test_a_damaged_header_is_refused_by_file(tmp_path: Path, content: bytes) -> 
     folder = tiny(tmp_path / "base", "llama")
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(InvalidModel, match=r"model\.safetensors: found a header that cannot be read"):
-        base_bytes(folder, Method.QLORA, 2)
+        base_bytes(folder, Quantization.NF4, 2)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
 
-from medfinetune_api.choices import Method, Precision
+from medfinetune_api.choices import Precision, Quantization
 from medfinetune_api.errors import InvalidModel
 from medfinetune_api.plan import RunPlan
 from safetensors import SafetensorError, safe_open
@@ -33,15 +33,16 @@ def fits_one_gpu(plan: RunPlan, folder: Path) -> bool:
     memory = plan.parallelism.gpu_memory
     if memory is None or plan.parallelism.gpus_per_node == 0:
         return True
-    return base_bytes(folder, plan.tuning.method, 4 if plan.training.precision is Precision.FP32 else 2) <= memory * (1 - RESERVED_SHARE) - RESERVED_BYTES
+    compute_bytes = 4 if plan.training.precision is Precision.FP32 else 2
+    return base_bytes(folder, plan.tuning.quantization, compute_bytes) <= memory * (1 - RESERVED_SHARE) - RESERVED_BYTES
 
 
-def base_bytes(folder: Path, method: Method, compute_bytes: int) -> int:
+def base_bytes(folder: Path, quantization: Quantization, compute_bytes: int) -> int:
     """Bytes of the base's parameters once it is loaded.
 
     Args:
         folder: model folder in Hugging Face layout.
-        method: QLoRA quantises.
+        quantization: NF4 for the linear layers, or None.
         compute_bytes: of one number of the compute type, 2 or 4.
 
     Raises:
@@ -49,7 +50,7 @@ def base_bytes(folder: Path, method: Method, compute_bytes: int) -> int:
     """
     architecture = architecture_of(folder)
     sizes = (
-        prod(shape) * (NF4_BYTES if method is Method.QLORA and _is_quantised(name, shape, architecture) else compute_bytes)
+        prod(shape) * (NF4_BYTES if quantization is Quantization.NF4 and _is_quantised(name, shape, architecture) else compute_bytes)
         for file in sorted(folder.glob("*.safetensors"))
         for name, shape in _tensors(file)
     )
