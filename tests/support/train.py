@@ -107,8 +107,7 @@ def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sh
     hashes = {str(file.relative_to(data)): sha256_file(file) for file in data.rglob("*") if file.is_file()}
     (data / "manifest.json").write_text(json.dumps({"languages": LANGUAGES, "files": hashes}))
     steps = sum(1 for _ in windows(rows, plan.rows_per_step))
-    micro_batch = plan.training.micro_batch
-    assert isinstance(micro_batch, int)
+    micro_batch = plan.rows_per_step if plan.training.micro_batch == "Auto" else plan.training.micro_batch
     prepared = Prepared(
         plan_sha256=plan.sha256,
         sources=(),
@@ -239,7 +238,8 @@ def _prepared(plan: RunPlan) -> Prepared:
 
 def _save(documents: Documents, folder: Path) -> None:
     columns = ("input_ids", "loss_mask", "language")
-    Dataset.from_dict({name: [document[i] for document in documents] for i, name in enumerate(columns)}).save_to_disk(folder)
+    sources = {"source": [f"exam-{language}" for _, _, language in documents]}
+    Dataset.from_dict({name: [document[i] for document in documents] for i, name in enumerate(columns)} | sources).save_to_disk(folder)
 
 
 def _index(plan: RunPlan, name: str, documents: Documents, seed: tuple[int, int]) -> int:

@@ -16,12 +16,13 @@ from medfinetune_api.plan import SchedulerPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
 from medfinetune_trainer.optim import loss_scale
 from medfinetune_trainer.optim.adamw import adamw
+from medfinetune_trainer.optim.diverged import diverged
 from medfinetune_trainer.optim.loss_scale import LossScale
 from medfinetune_trainer.optim.parts import Parts
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.schedule import learning_rate
 from medfinetune_trainer.optim.step import Stepper, micro_batch_seed
-from medfinetune_trainer.optim.validation import ALL
+from medfinetune_trainer.optim.validation import ALL, validate
 from medfinetune_trainer.optim.window import Window, micro_batches, windows
 from support.gang import gang
 from support.models import plain_quality, tiny, validated
@@ -132,13 +133,46 @@ def test_an_fp16_overflow_skips_the_step_and_halves_the_scale() -> None:
     assert weight.item() < 1.0
 
 
-@pytest.mark.parametrize(("factor", "found"), [(math.nan, "a loss of nan in rows 0 of epoch 3"), (math.inf, "a loss of inf in rows 0 of epoch 3")])
-def test_a_loss_that_is_not_finite_names_step_and_rows_and_changes_nothing(factor: float, found: str) -> None:
+@pytest.mark.parametrize("factor", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_step_rows_and_documents_and_changes_nothing(factor: float) -> None:
     weight = nn.Parameter(torch.tensor([[1.0]]))
     with pytest.raises(Diverged) as refusal:
         _stepper(weight, factor, LossScale.fresh(dynamic=False)).step(Window(7, 2, range(1), ends_epoch=True), _OneRow())
+    found = f"a loss of {factor} in rows 0 of epoch 3, documents 0 (medqa), 100 (kormedmcqa)"
     assert (refusal.value.where, refusal.value.found) == ("step 7", found)
     assert weight.item() == 1.0
+
+
+def test_a_gradient_that_is_not_finite_names_the_rows_of_the_greatest_losses_first_and_changes_nothing() -> None:
+    weight = nn.Parameter(torch.tensor([[1.0]]))
+    stepper, losses = _stepper(weight, 1.0, LossScale.fresh(dynamic=False)), iter([2.0, 5.0, 3.0])
+    parts = replace(stepper.parts, loss=lambda *_: _Sums(weight, next(losses)), clip_grad_norm=lambda *_: math.inf)
+    with pytest.raises(Diverged) as refusal:
+        replace(stepper, parts=parts).step(Window(2, 0, range(4, 7), ends_epoch=True), _OneRow())
+    assert refusal.value.found.startswith("a gradient norm of inf in rows 5, 6, 4 of epoch 1, documents 5 (medqa), 105 (kormedmcqa), 6 (medqa), ")
+    assert weight.item() == 1.0
+
+
+@given(losses=st.lists(st.sampled_from([math.nan, math.inf, -math.inf]) | st.floats(0, 9), min_size=1, max_size=20))
+def test_a_divergence_names_at_most_eight_rows_and_only_the_broken_ones(losses: list[float]) -> None:
+    passes = [(range(2 * i, 2 * i + 2), loss) for i, loss in enumerate(losses)]
+    broken = [row for rows, loss in passes if not math.isfinite(loss) for row in rows] or [row for rows, _ in passes for row in rows]
+    refusal = diverged("step 1", "a loss", passes, _OneRow(), Ranks(0, 1), index="epoch 1", remedy="Look.")
+    rows, documents = refusal.found.removeprefix("a loss in rows ").split(" of epoch 1, documents ")
+    named = [int(row) for row in rows.split(" and ")[0].split(", ")]
+    assert set(named) <= set(broken)
+    assert len(named) == min(8, len(broken))
+    assert documents.count("(") == min(8, 2 * len(named))
+    assert refusal.where == "step 1"
+
+
+def test_a_validation_that_is_not_finite_names_its_rows_and_documents() -> None:
+    stepper = _stepper(nn.Parameter(torch.tensor([[1.0]])), 1.0, LossScale.fresh(dynamic=False))
+    weight, losses = torch.ones(1), iter([1.0, math.nan])
+    parts = replace(stepper.parts, loss=lambda *_: _Sums(weight, next(losses)))
+    with pytest.raises(Diverged) as refusal:
+        validate(parts, _Several(2), ("en",), Ranks(0, 1), micro_batch=1)
+    assert refusal.value.found == "a loss of nan in rows 1 of the held-out index, documents 1 (medqa), 101 (kormedmcqa)"
 
 
 @pytest.mark.parametrize(("step", "remedy"), [(1, "the base's weights"), (2, "learningRate")])
@@ -170,6 +204,19 @@ class _OneRow:
     def batch(self, rows: range) -> PackedBatch:
         return collate([PackedDocument([1, 2], [0, 1], 0) for _ in rows])
 
+    def documents(self, row: int) -> list[tuple[int, str]]:
+        return [(row, "medqa"), (100 + row, "kormedmcqa")]
+
+
+class _Several(_OneRow):
+    """Several of them."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
 
 def _dropout_losses(seed: int, step: int) -> list[float]:
     """The losses of a step's two micro-batches over the same row, where only dropout tells them apart."""
@@ -189,7 +236,6 @@ def _dropout_losses(seed: int, step: int) -> list[float]:
 def _stepper(weight: nn.Parameter, factor: float, scale: LossScale) -> Stepper:
     module = nn.Module()
     module.register_parameter("weight", weight)
-    plan = optimizer_plan()
     parts = Parts(
         module,
         torch.device("cpu"),
@@ -197,4 +243,4 @@ def _stepper(weight: nn.Parameter, factor: float, scale: LossScale) -> Stepper:
         gradient_sync=lambda _module, _enabled: None,
         clip_grad_norm=lambda each, norm: float(nn.utils.clip_grad_norm_(each.parameters(), norm)),
     )
-    return Stepper(parts, adamw([weight], plan, 0.1), scale, Ranks(0, 1), micro_batch=1, max_grad_norm=1.0, seed=0)
+    return Stepper(parts, adamw([weight], optimizer_plan(), 0.1), scale, Ranks(0, 1), micro_batch=1, max_grad_norm=1.0, seed=0)

@@ -38,3 +38,8 @@ class PackedRows:
             PackedDocument(input_ids, loss_mask, self.languages.index(language))
             for input_ids, loss_mask, language in zip(columns["input_ids"], columns["loss_mask"], columns["language"], strict=True)
         ]
+
+    def documents(self, number: int) -> list[tuple[int, str]]:
+        """Number in `train` (or `validation`) and source of each document of a row, as `row` orders them."""
+        numbers = self._index[number].as_py()
+        return list(zip(numbers, self._documents[numbers]["source"], strict=True))

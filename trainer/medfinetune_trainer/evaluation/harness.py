@@ -24,10 +24,15 @@ from lm_eval.evaluator import evaluate
 from lm_eval.loggers.evaluation_tracker import GeneralConfigTracker
 from lm_eval.loggers.utils import add_tokenizer_info
 from lm_eval.models.huggingface import HFLM
+from medfinetune_api.choices import Stage
 
 from medfinetune_trainer.data.records import Message, Record
 from medfinetune_trainer.data.template import Renderer
 from medfinetune_trainer.data.tokenise import encode_batch
+from medfinetune_trainer.model.sharding import is_alone
+from medfinetune_trainer.optim.fitting import Fitting
+from medfinetune_trainer.telemetry.heartbeat import beat
+from medfinetune_trainer.telemetry.log import say
 
 VERSION = "1.0"
 """Of the tasks as they are asked here: it rises when prompt, choices or scoring change, because accuracies are then no longer comparable."""
@@ -42,7 +47,7 @@ class LetterModel(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     Args:
         model: a causal language model of transformers or PEFT, on its device.
         renderer: of the plan's template.
-        batch_size: questions in one forward pass.
+        batch_size: questions in one forward pass; halved where they do not fit, by a model that asks alone.
         answered: told after each pass of how many of the questions it answered.
     """
 
@@ -50,6 +55,7 @@ class LetterModel(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         # In bf16 letters whose logits are close would tie after the softmax, and a tie goes to A.
         super().__init__(pretrained=model, tokenizer=renderer.tokenizer, backend="causal", batch_size=batch_size, softmax_dtype="float32")
         self.renderer, self._answered = renderer, answered
+        self.fitting = Fitting(Stage.EVALUATE, batch_size, may_halve=is_alone(model))
         self._longest_choice = 1
         self.cut: set[str] = set()
         """Records (`file:line`) longer than the model's window, which the harness cuts on the left."""
@@ -75,10 +81,21 @@ class LetterModel(HFLM):  # type: ignore[misc]  # lm-eval ships no types
         All positions would cost gigabytes with a vocabulary of 262,144. Rows (rows, T) come sorted by length and padded with 0 on the right, so K is small.
         """
         padding = int((inps != 0).int().flip(1).argmax(1).max())
-        with torch.no_grad():
-            logits: torch.Tensor = self.model(inps, logits_to_keep=padding + self._longest_choice).logits
+        logits = self.fitting.run(lambda size: self._logits(inps, size, padding + self._longest_choice), self._halved)
         self._answered(len(inps))
         return logits
+
+    def _logits(self, inps: torch.Tensor, size: int, positions: int) -> torch.Tensor:
+        """Of the last `positions` positions of every row, `size` rows in a pass."""
+        found = []
+        with torch.no_grad():
+            for first in range(0, len(inps), size):
+                beat("questions")
+                found.append(self.model(inps[first : first + size], logits_to_keep=positions).logits)
+        return torch.cat(found)
+
+    def _halved(self, tried: int) -> None:
+        say("out of memory", batch_size=tried, next_batch_size=self.fitting.rows)
 
     def encode_choices(self, asked: Sequence[tuple[Mapping[str, Any], str]]) -> list[tuple[list[int], list[int]]]:
         """Token ids before a choice and of it, for pairs of document and choice: as training reads the conversation, up to the choice's last token."""

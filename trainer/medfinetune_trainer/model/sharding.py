@@ -5,7 +5,7 @@
 - None: everything is replicated (DDP); the fastest where it fits.
 
 Gradients are **summed** over the ranks, never averaged: a rank's loss is a sum over its tokens, and the divisor is the loss tokens of the whole
-accumulation window. Without an initialised process group the model stays as it is, and every function here still applies.
+accumulation window. Without an initialised process group the model stays as it is, as it does with None in a group of one; every function here still applies.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Spread:
                     module.set_force_sum_reduction_for_comms(True)
         elif self.sharding is not None:
             _autocast(model, self.compute_dtype, self.device)
-            return _replicated(model, self.device) if dist.is_initialized() else model
+            return _replicated(model, self.device) if dist.is_initialized() and dist.get_world_size() > 1 else model
         return model
 
     @property
@@ -72,6 +72,11 @@ class Spread:
         policy = MixedPrecisionPolicy(param_dtype=self.compute_dtype, reduce_dtype=torch.float32)
         whole = modules[0] if len(modules) == 1 else modules
         fully_shard(whole, mp_policy=policy, ignored_params=frozen if self.sharding is Sharding.ADAPTERS_ONLY else set())
+
+
+def is_alone(module: nn.Module) -> bool:
+    """Whether a pass of what `Spread` returned concerns this rank alone: then one that broke off can be done again."""
+    return not isinstance(module, FSDPModule | DistributedDataParallel)
 
 
 def gradient_sync(module: nn.Module, enabled: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,3 +58,6 @@ class Rows(Protocol):
 
     def batch(self, rows: range) -> PackedBatch:
         """The rows as one micro-batch, on the CPU."""
+
+    def documents(self, row: int) -> Sequence[tuple[int, str]]:
+        """The documents of a row, in order: number among those prepared, and source."""

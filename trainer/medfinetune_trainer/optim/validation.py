@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from medfinetune_api.errors import Diverged
 from torch import Tensor, nn
 
+from medfinetune_trainer.optim.diverged import AFTER_UPDATES, diverged
 from medfinetune_trainer.optim.parts import Parts, Rows
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.window import micro_batches
+from medfinetune_trainer.telemetry.heartbeat import beat
 
 ALL = "all"
 """Key of the figures over all languages."""
@@ -45,15 +46,20 @@ class Quality:
 def validate(parts: Parts, rows: Rows, languages: Sequence[str], ranks: Ranks, micro_batch: int) -> Mapping[str, Quality]:
     """The quality by language, and over all of them under ALL; languages without loss tokens are absent. Collective.
 
-    `languages` names the groups of the rows' loss tokens. Raises Diverged where the loss is not finite.
+    `languages` names the groups of the rows' loss tokens. Raises Diverged, on every rank, where the loss is not finite.
     """
-    totals = torch.zeros(3, len(languages), dtype=torch.float64)
+    totals, passes = torch.zeros(3, len(languages), dtype=torch.float64), []
     with evaluating(parts.module):
         for each in micro_batches(range(len(rows)), micro_batch, ranks.rank, ranks.world_size):
+            beat(f"validation, micro-batch {each.number}")
             batch = rows.batch(each.rows)
             sums = parts.loss(parts.module, (batch if each.counts else batch.without_loss()).to(parts.device))
-            totals += _column(sums.group_loss, sums.group_correct, sums.group_tokens)
+            column = _column(sums.group_loss, sums.group_correct, sums.group_tokens)
+            passes.append((each.rows, float(column[0].sum())))
+            totals += column
     loss, correct, tokens = torch.tensor(ranks.sum(totals.flatten().tolist()), dtype=torch.float64).view_as(totals)
+    if not loss.isfinite().all():
+        raise diverged("validation", f"a loss of {float(loss.sum())}", passes, rows, ranks, index="the held-out index", remedy=AFTER_UPDATES)
     found = {language: _quality(loss[i], correct[i], tokens[i]) for i, language in enumerate(languages) if tokens[i] > 0}
     return found | {ALL: _quality(loss.sum(), correct.sum(), tokens.sum())} if found else {}
 
@@ -75,12 +81,4 @@ def _column(*sums: Tensor) -> Tensor:
 
 
 def _quality(loss: Tensor, correct: Tensor, tokens: Tensor) -> Quality:
-    quality = Quality(float(loss / tokens), float(correct / tokens), int(tokens))
-    if not math.isfinite(quality.loss):
-        raise Diverged(
-            "validation",
-            found=f"a loss of {quality.loss}",
-            expected="a finite loss",
-            remedy="Lower spec.training.learningRate or lengthen warmupSteps, in a new run; complete checkpoints are kept.",
-        )
-    return quality
+    return Quality(float(loss / tokens), float(correct / tokens), int(tokens))

@@ -5,7 +5,8 @@ begins again as a whole, by its executor.
 
 Environment, as torchrun has it: PET_NNODES, PET_NPROC_PER_NODE, PET_NODE_RANK, MASTER_ADDR, MASTER_PORT. A node whose peers have not come after
 MEDFINETUNE_RENDEZVOUS_SECONDS (300) ends as GANG_LOST. After SIGTERM or SIGINT the workers of train finish their step and write a checkpoint; one that has not
-ended after MEDFINETUNE_STOP_SECONDS (600) is killed. The other stages have nothing to save: their workers are killed at once.
+ended after MEDFINETUNE_STOP_SECONDS (600) is killed. The other stages have nothing to save: their workers are killed at once. Ranks that get nowhere for
+MEDFINETUNE_STALL_SECONDS (1800) are killed, and the stage ends as STALLED (`watchdog`).
 """
 
 from __future__ import annotations
@@ -22,29 +23,34 @@ from types import FrameType
 
 import psutil
 from medfinetune_api.choices import Stage
-from medfinetune_api.errors import GangLost, Interrupted
+from medfinetune_api.errors import GangLost, Interrupted, Stalled
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from medfinetune_trainer.stages.node import Node, killed
 from medfinetune_trainer.stages.outcome import STOP, Outcome, outcomes, root_cause
+from medfinetune_trainer.stages.watchdog import Watchdog, stall_seconds
 from medfinetune_trainer.telemetry.server import serving
 
 STOP_SECONDS = "MEDFINETUNE_STOP_SECONDS"
+KILLED_SECONDS = 30.0
+"""How long killed workers may take to be gone: one that waits for a dead volume never is, and must not keep the stage."""
 AGAIN = "Start it again; it continues."
 
 
 def run_gang(plan: RunPlan, stage: Stage, node: Node) -> Outcome:
     """Run this node's ranks of `stage` to their end: the first real failure among them, or the lowest rank's success.
 
-    Raises Interrupted: stopped before there were workers, or a worker had to be killed. GangLost: a rank was killed, or nodes did not arrive.
+    Raises:
+        Interrupted: stopped before there were workers, or a worker had to be killed. GangLost: a rank was killed, or nodes did not arrive.
+        Stalled: no rank made progress any more. InvalidManifest: MEDFINETUNE_STALL_SECONDS is no number of seconds.
     """
     with tempfile.TemporaryDirectory(prefix="medfinetune-") as name, serving(Path(name), stage):
         folder = Path(name)
         (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
         with _stop_file(folder / STOP):
-            error = _supervised(node, stage, folder)
+            error = _supervised(node, stage, folder, Watchdog(folder, node, stall_seconds()))
         return _outcome(error, stage, folder)
 
 
@@ -63,10 +69,10 @@ def _stop_file(file: Path) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _supervised(node: Node, stage: Stage, folder: Path) -> BaseException | None:
+def _supervised(node: Node, stage: Stage, folder: Path, watchdog: Watchdog) -> BaseException | None:
     """Run the workers to their end and return how the agent ended; it has a thread of its own, because a rendezvous that waits would hold back our signals.
 
-    Raises Interrupted where a stop is asked for before there are workers.
+    Raises Interrupted where a stop is asked for before there are workers; Stalled, with the workers killed.
     """
     ended: list[BaseException | None] = []
     agent = Thread(target=lambda: ended.append(_error_of(node, stage, folder)), name="agent", daemon=True)
@@ -78,9 +84,21 @@ def _supervised(node: Node, stage: Stage, folder: Path) -> BaseException | None:
             deadline = time.monotonic() + (float(os.environ.get(STOP_SECONDS, "600")) if stage is Stage.TRAIN else 0)
             if agent.is_alive() and not psutil.Process().children():
                 raise Interrupted(str(stage), found="a request to stop before the gang was complete", expected="its end", remedy=AGAIN)
-        if deadline is not None and time.monotonic() > deadline:
+        if deadline is None:
+            _bitten(watchdog, agent)
+        elif time.monotonic() > deadline:
             _kill_workers()
     return ended[0]
+
+
+def _bitten(watchdog: Watchdog, agent: Thread) -> None:
+    """Let the watchdog look, and end the gang where it has found it standing still. Raises Stalled."""
+    try:
+        watchdog.look()
+    except Stalled:
+        _kill_workers()
+        agent.join(KILLED_SECONDS)
+        raise
 
 
 def _error_of(node: Node, stage: Stage, folder: Path) -> BaseException | None:

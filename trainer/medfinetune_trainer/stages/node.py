@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -59,6 +59,10 @@ class Node:
     def world_size(self) -> int:
         """Ranks of the whole gang."""
         return self.nodes * self.processes
+
+    def afresh(self) -> Node:
+        """This node for one more gang in the same process. Alone it takes another port: the last gang's may not be free yet."""
+        return replace(self, port=_free_port()) if self.nodes == 1 else self
 
     def require_devices(self, parallelism: ParallelismPlan) -> None:
         """Raises InvalidManifest where the plan wants more GPUs than this node shows."""

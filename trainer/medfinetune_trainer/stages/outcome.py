@@ -16,6 +16,7 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.results import StageResult
 
 from medfinetune_trainer.artifacts.files import storage_failure
+from medfinetune_trainer.optim.fitting import PassTooLarge
 from medfinetune_trainer.stages.memory_errors import memory_refusal
 
 STOP = "stop"
@@ -67,7 +68,7 @@ def outcome_of(error: BaseException, rank: int, stage: Stage) -> Outcome:
     refusal = error if isinstance(error, Refusal) else _refusal(error, rank, stage)
     if refusal is None:
         return Outcome(rank, Exit.INTERNAL_ERROR, f"{type(error).__qualname__} on rank {rank}; its log holds the stack.")
-    return Outcome(rank, refusal.exit, str(refusal))
+    return Outcome(rank, refusal.exit, str(refusal), {"micro_batch": float(refusal.rows)} if isinstance(refusal, PassTooLarge) else {})
 
 
 def _refusal(error: BaseException, rank: int, stage: Stage) -> Refusal | None:

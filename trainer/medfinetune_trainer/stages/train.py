@@ -14,6 +14,7 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import StageResult
 
 from medfinetune_trainer.stages.agent import run_gang
+from medfinetune_trainer.stages.halving import run_halving
 from medfinetune_trainer.stages.node import Node
 from medfinetune_trainer.stages.prepared import micro_batch, require_base, require_data, require_prepared
 
@@ -23,7 +24,7 @@ def run(plan: RunPlan) -> StageResult:
 
     Raises:
         OutputConflict: prepare is not complete, was for another plan, or its data is damaged. InvalidModel: the base is not the one that prepare saw.
-        Interrupted: stopped in good order. GangLost: a rank was killed, or nodes did not arrive.
+        Interrupted: stopped in good order. GangLost: a rank was killed, or nodes did not arrive. Stalled: no rank made progress.
         InvalidManifest: GPUs are missing, or MEDFINETUNE_MICRO_BATCH is no number of rows.
     """
     if plan.folder.final.exists() or plan.folder.adapter.exists():
@@ -35,6 +36,6 @@ def run(plan: RunPlan) -> StageResult:
     if node.rank == 0:
         require_data(plan)
         require_base(plan, prepared)
-    outcome = run_gang(plan, Stage.TRAIN, node)
+    outcome = run_halving(plan, node, lambda each: run_gang(plan, Stage.TRAIN, each))
     trained = outcome if outcome.exit_code else replace(outcome, message=f"Trained {prepared.total_steps} steps.")
     return trained.result(Stage.TRAIN)

@@ -8,11 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from medfinetune_api.choices import Stage
 from medfinetune_api.errors import Interrupted
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
@@ -26,9 +28,10 @@ from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.folder import model_folder
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.model.precision import compute_dtype
-from medfinetune_trainer.model.sharding import clip_grad_norm, gradient_sync
+from medfinetune_trainer.model.sharding import clip_grad_norm, gradient_sync, is_alone
 from medfinetune_trainer.model.tuned import tuning_of
 from medfinetune_trainer.optim.adamw import adamw, set_learning_rate
+from medfinetune_trainer.optim.fitting import Fitting
 from medfinetune_trainer.optim.loss_scale import LossScale
 from medfinetune_trainer.optim.parts import Parts
 from medfinetune_trainer.optim.ranks import Ranks
@@ -40,6 +43,8 @@ from medfinetune_trainer.stages.outcome import STOP
 from medfinetune_trainer.stages.prepared import micro_batch
 from medfinetune_trainer.stages.saving import Saver, resume, saving
 from medfinetune_trainer.stages.train_record import Record, recording
+
+T = TypeVar("T")
 
 
 def train(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path) -> Mapping[str, float]:
@@ -53,7 +58,8 @@ def train(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device,
     remembered = {"loss_scale": stepper.scale}
     done = resume(plan, stepper, remembered)
     with recording(plan, prepared, ranks, device, folder, done) as record, saving(plan, stepper, remembered, record, done) as saver:
-        loop = _Loop(plan, prepared, stepper, record, saver, stop=(folder / STOP).exists)
+        fitting = Fitting(Stage.TRAIN, stepper.micro_batch, may_halve=plan.training.micro_batch == "Auto" and is_alone(parts.module))
+        loop = _Loop(plan, prepared, stepper, record, saver, fitting, stop=(folder / STOP).exists)
         loop.run(done)
         saver.finish()
         _save_final(plan, parts, ranks)
@@ -67,6 +73,7 @@ class _Loop:
     stepper: Stepper
     record: Record
     saver: Saver
+    fitting: Fitting
     stop: Callable[[], bool]
 
     def run(self, done: int) -> None:
@@ -85,12 +92,15 @@ class _Loop:
         training, started = self.plan.training, time.monotonic()
         rate = learning_rate(training.learning_rate, training.scheduler, window.step, self.prepared.total_steps)
         set_learning_rate(self.stepper.optimizer, rate)
-        figures = self.stepper.step(window, rows)
+        figures = self._fit(window, lambda size: replace(self.stepper, micro_batch=size).step(window, rows))
         self.record.step(window, figures, rate, time.monotonic() - started)
 
     def _validate(self, window: Window, rows: _Rows) -> None:
-        qualities = validate(self.stepper.parts, rows, rows.packed.languages, self.stepper.ranks, self.stepper.micro_batch)
+        qualities = self._fit(window, lambda size: validate(self.stepper.parts, rows, rows.packed.languages, self.stepper.ranks, size))
         self.record.validation(window, qualities)
+
+    def _fit(self, window: Window, work: Callable[[int], T]) -> T:
+        return self.fitting.run(work, lambda tried: self.record.halved(window.step, tried, self.fitting.rows))
 
     def _heed(self, done: int) -> None:
         """All ranks stop after the same step, whichever was asked, and learn after the same step how a checkpoint ended. Raises Interrupted; as `Saver`."""
@@ -120,6 +130,10 @@ class _Rows:
     def batch(self, rows: range) -> PackedBatch:
         """The documents of `rows`, end to end, in order."""
         return collate([document for row in rows for document in self.packed.row(row)])
+
+    def documents(self, row: int) -> list[tuple[int, str]]:
+        """Number and source of each document of a row."""
+        return self.packed.documents(row)
 
 
 def _build(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device) -> tuple[Parts, Stepper]:

@@ -13,7 +13,8 @@ import torch
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
 
-from medfinetune_trainer.artifacts.history import History
+from medfinetune_trainer.artifacts.history import History, read
+from medfinetune_trainer.optim.fitting import OUT_OF_MEMORY
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.step import StepFigures
 from medfinetune_trainer.optim.validation import Quality
@@ -84,6 +85,15 @@ class Record:
         if self.history:
             self.history.sync()
 
+    def halved(self, step: int, tried: int, rows: int) -> None:
+        """Memory ran out in `step` with `tried` rows in a pass; it goes on with `rows`. Raises StorageFailed."""
+        with self.lock:
+            self.snapshot.micro_batch, self.snapshot.out_of_memory = rows, self.snapshot.out_of_memory + 1
+        self.share()
+        if self.history:
+            self.history.write(OUT_OF_MEMORY, in_step=step, micro_batch=tried, next_micro_batch=rows)
+        self.event("out of memory", step=step, micro_batch=tried, next_micro_batch=rows)
+
     def event(self, event: str, /, **fields: object) -> None:
         """Something to tell a person, once for the gang."""
         if self.progress:
@@ -104,6 +114,8 @@ class Record:
             "resume_step": float(self.snapshot.resume_step),
             "seconds": time.monotonic() - self.started,
             "tokens": float(snapshot.tokens),
+            "micro_batch": float(snapshot.micro_batch or 0),
+            "out_of_memory": float(snapshot.out_of_memory),
             "peak_rss_bytes": float(max(peak["rss_peak"] for peak in peaks)),
         }
         optional = {"loss": snapshot.loss, "peak_vram_bytes": max((float(peak["vram_peak"]) for peak in peaks if "vram_peak" in peak), default=None)}
@@ -134,12 +146,14 @@ class Record:
 @contextmanager
 def recording(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path, step: int) -> Iterator[Record]:
     """Record this rank's attempt from `step` on, sampling its memory in a thread meanwhile. Raises StorageFailed."""
+    rows, earlier = micro_batch(prepared), sum(line["kind"] == OUT_OF_MEMORY for line in read(plan.folder.metrics))
     snapshot = Snapshot(ranks.rank, ranks.world_size, prepared.total_steps, prepared.packing.efficiency, resume_step=step, step=step)
+    snapshot.micro_batch, snapshot.out_of_memory = rows, earlier
     main = ranks.rank == 0
     history = History(plan.folder.metrics, step) if main else None
     record = Record(snapshot, folder, Memory(device), history, Steps(prepared.total_steps, step) if main else None)
     if history:
-        history.write("start", step=step, world_size=ranks.world_size, micro_batch=micro_batch(prepared), device=device.type)
+        history.write("start", step=step, world_size=ranks.world_size, micro_batch=rows, device=device.type)
     try:
         with MemorySampler(record.memory, record.sampled):
             if record.progress is None:

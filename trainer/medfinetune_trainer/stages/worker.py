@@ -28,10 +28,13 @@ from transformers.utils.logging import disable_progress_bar
 from medfinetune_trainer.artifacts.fence import cause_of, fenced
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.stages.outcome import Outcome, outcome_of
+from medfinetune_trainer.telemetry import heartbeat
+from medfinetune_trainer.telemetry.heartbeat import beat
 from medfinetune_trainer.telemetry.log import hush_libraries, say, stack
 
-COLLECTIVE_SECONDS = 1800.0
-"""Longest wait for a peer in one collective: rank 0 hashes a checkpoint meanwhile."""
+COLLECTIVE_SECONDS = 86400.0
+"""Longest wait for a peer in one collective. A peer that is gone ends it at once, and one that hangs is the watchdog's to find: rank 0 may load or hash for as
+long as it moves."""
 
 
 WORK = {Stage.TRAIN: ("train_loop", "train"), Stage.EVALUATE: ("ask", "ask")}
@@ -42,6 +45,7 @@ def main(stage: Stage, folder: Path) -> None:
     """Run this rank; `folder` is the agent's, with the plan. Leaves the process with the outcome's code where it failed."""
     rank = int(os.environ["RANK"])
     _die_with_agent()
+    heartbeat.start(folder, rank)
     hush_libraries()
     disable_progress_bar()
     plan = RunPlan.model_validate_json((folder / "plan.json").read_bytes())
@@ -57,7 +61,9 @@ def _work(stage: Stage, plan: RunPlan, folder: Path) -> Mapping[str, float]:
     module, function = WORK[stage]
     work: Any = getattr(import_module(f"medfinetune_trainer.stages.{module}"), function)  # late: an import that fails has an outcome too
     prepared = Prepared.model_validate_json(plan.folder.prepared.read_bytes())
+    beat("joining the gang")
     with _gang(plan.parallelism.gpus_per_node > 0) as device:
+        beat("loading")
         numbers: Mapping[str, float] = work(plan, prepared, Ranks.here(), device, folder)
     return numbers
 

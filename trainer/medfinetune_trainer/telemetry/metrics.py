@@ -45,7 +45,10 @@ def _gang(snapshot: Snapshot) -> Iterator[Metric]:
     yield GaugeMetricFamily("medfinetune_progress_ratio", "Share of the planned steps that are done, 0 to 1.", snapshot.progress)
     yield GaugeMetricFamily("medfinetune_packing_efficiency_ratio", "Share of the row slots that hold tokens, 0 to 1.", snapshot.packing_efficiency)
     yield CounterMetricFamily("medfinetune_tokens", "Tokens trained on by the gang in this attempt.", snapshot.tokens)
+    halvings = "Times that the accelerator's memory ran out in this run and the micro-batch was halved."
+    yield CounterMetricFamily("medfinetune_out_of_memory", halvings, snapshot.out_of_memory)
     measured = {
+        "medfinetune_micro_batch_rows": ("Rows in one forward pass of one rank.", snapshot.micro_batch),
         "medfinetune_loss": ("Mean cross-entropy of the last step's loss tokens, in nats.", snapshot.loss),
         "medfinetune_learning_rate": ("Learning rate of the last step.", snapshot.learning_rate),
         "medfinetune_gradient_norm": ("Global gradient norm of the last step before clipping.", snapshot.gradient_norm),

@@ -34,7 +34,7 @@ def status(folder: Path, stage: str) -> dict[str, Any]:
 
     While questions are asked: `questions` and `questionsPlanned`. Once a rank trains: `step`, `stepsPlanned`, `resumeStep` (steps done when this attempt
     began), `progress`, `loss`, `tokensPerSecond`, `secondsLeft`, `peakVramBytes` (greatest of this node's ranks; absent without a GPU), `peakRssBytes`,
-    `asOf`, and `ranks`, each of this node with its `rank`, `step` and `asOf`.
+    `microBatch`, `outOfMemory` (how often it was halved), `asOf`, and `ranks`, each of this node with its `rank`, `step` and `asOf`.
     """
     snapshots = read_snapshots(folder)
     if not snapshots:
@@ -51,6 +51,8 @@ def status(folder: Path, stage: str) -> dict[str, Any]:
         "secondsLeft": first.seconds_left,
         "peakVramBytes": max((s.memory["vram_peak"] for s in snapshots if "vram_peak" in s.memory), default=None),
         "peakRssBytes": max((s.memory["rss_peak"] for s in snapshots if "rss_peak" in s.memory), default=None),
+        "microBatch": first.micro_batch,
+        "outOfMemory": first.out_of_memory,
         "asOf": first.as_of,
         "ranks": [{"rank": one.rank, "step": one.step, "asOf": one.as_of} for one in snapshots],
     }

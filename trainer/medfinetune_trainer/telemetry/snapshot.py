@@ -36,6 +36,10 @@ class Snapshot:
     tokens_per_second: float | None = None
     """Of the gang, in the last step."""
     seconds_left: float | None = None
+    micro_batch: int | None = None
+    """Rows in one forward pass of one rank."""
+    out_of_memory: int = 0
+    """How often the accelerator's memory ran out in this run, and the micro-batch was halved."""
     step_seconds: float = 0.0
     """Sum of the times of this attempt's steps."""
     step_seconds_counts: list[int] = field(default_factory=lambda: [0] * (len(STEP_SECONDS) + 1))
