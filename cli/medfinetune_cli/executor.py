@@ -25,7 +25,7 @@ from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
 
-from medfinetune_cli.launch import Launch, Machine, launches, ports_needed, require_devices, visible_devices
+from medfinetune_cli.launch import Launch, Machine, launches, next_micro_batch, ports_needed, require_devices, visible_devices, with_micro_batch
 from medfinetune_cli.stage_process import Ended, Stop, run_to_end
 from medfinetune_cli.verdict import verdict
 
@@ -68,18 +68,21 @@ async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
             runs.append(StageRun(StageResult.of(stage, Exit.SUCCEEDED, "Complete from an earlier run."), skipped=True))
             continue
         result = await _stage(stage, plan, file, stop, say)
+        while (rows := next_micro_batch(plan, result)) is not None:
+            say(f"{stage}: the accelerator's memory ran out; again with {rows} {'row' if rows == 1 else 'rows'} in a pass, and the same steps")
+            result = await _stage(stage, plan, file, stop, say, rows)
         runs.append(StageRun(result, skipped=False))
         if result.exit_code:
             break
     return runs
 
 
-async def _stage(stage: Stage, plan: RunPlan, file: Path, stop: Stop, say: Say) -> StageResult:
+async def _stage(stage: Stage, plan: RunPlan, file: Path, stop: Stop, say: Say, rows: int | None = None) -> StageResult:
     if stop.asked.is_set():
         return StageResult.of(stage, Exit.INTERRUPTED, f"Stopped before {stage} began. Start the run again to continue.")
     gang = stage is Stage.TRAIN or (stage is Stage.EVALUATE and _evaluates_on_gang(plan.folder))
     with _free_ports(ports_needed(gang, plan.parallelism)) as ports:
-        wanted = launches(stage, gang, plan.parallelism, file, this_machine(), ports)
+        wanted = with_micro_batch(launches(stage, gang, plan.parallelism, file, this_machine(), ports), rows)
     say(_beginning(stage, plan.folder, wanted))
     result, speaker = verdict(await run_to_end(wanted, file.parent, stop), stopped=stop.asked.is_set())
     if result.exit_code:

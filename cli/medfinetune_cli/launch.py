@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 
 from medfinetune_api.choices import Stage
 from medfinetune_api.errors import InvalidManifest
-from medfinetune_api.plan import ParallelismPlan
+from medfinetune_api.exits import Exit
+from medfinetune_api.plan import ParallelismPlan, RunPlan
+from medfinetune_api.results import StageResult
 
 STOP_SECONDS = 600.0
 """How long a stage that is asked to stop may take to write its checkpoint before it is killed."""
@@ -74,6 +76,23 @@ def require_devices(parallelism: ParallelismPlan, machine: Machine) -> None:
             expected=f"at most {len(machine.devices)} over all nodes",
             remedy="Lower gpusPerNode or nodes (gpusPerNode: 0 trains on the CPU), or show the run more GPUs (driver, CUDA_VISIBLE_DEVICES).",
         )
+
+
+def next_micro_batch(plan: RunPlan, result: StageResult) -> int | None:
+    """Rows in a pass that a gang is to try after one that ended with `result`: half of what did not fit, where the plan leaves it to us; None for no other try.
+
+    A gang of one node does this itself. Of several, no node may decide for the others.
+    """
+    if result.stage is not Stage.TRAIN or result.exit_code != Exit.OUT_OF_MEMORY or plan.training.micro_batch != "Auto":
+        return None
+    tried = int(result.numbers.get("micro_batch", 0))
+    return tried // 2 if tried > 1 else None
+
+
+def with_micro_batch(wanted: tuple[Launch, ...], rows: int | None) -> tuple[Launch, ...]:
+    """The same processes, told to take `rows` rows in a pass where it is not None."""
+    told = {} if rows is None else {"MEDFINETUNE_MICRO_BATCH": str(rows)}
+    return tuple(replace(each, environment=each.environment | told) for each in wanted)
 
 
 def launches(stage: Stage, gang: bool, parallelism: ParallelismPlan, plan: Path, machine: Machine, ports: Sequence[int]) -> tuple[Launch, ...]:

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import Sharding, Stage
 from medfinetune_api.errors import InvalidManifest
+from medfinetune_api.exits import Exit
 from medfinetune_api.plan import ParallelismPlan
-from medfinetune_cli.launch import Machine, launches, ports_needed, require_devices, visible_devices
+from medfinetune_api.results import StageResult
+from medfinetune_cli.launch import Machine, launches, next_micro_batch, ports_needed, require_devices, visible_devices, with_micro_batch
+from support.manifests import minimal_manifest, plan_for
 
 PLAN = Path("/scratch/plan.json")
 
@@ -53,3 +56,24 @@ def test_too_few_gpus_are_refused_by_number() -> None:
 )
 def test_gpus_are_those_installed_that_the_environment_leaves(installed: int, visible: str | None, left: tuple[str, ...]) -> None:
     assert visible_devices(installed, visible) == left
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "code", "stage", "tried", "following"),
+    [
+        ("Auto", Exit.OUT_OF_MEMORY, Stage.TRAIN, 6, 3),
+        ("Auto", Exit.OUT_OF_MEMORY, Stage.TRAIN, 3, 1),
+        ("Auto", Exit.OUT_OF_MEMORY, Stage.TRAIN, 1, None),
+        ("Auto", Exit.OUT_OF_MEMORY, Stage.TRAIN, None, None),
+        ("Auto", Exit.OUT_OF_MEMORY, Stage.EVALUATE, 6, None),
+        ("Auto", Exit.HOST_OUT_OF_MEMORY, Stage.TRAIN, 6, None),
+        (6, Exit.OUT_OF_MEMORY, Stage.TRAIN, 6, None),
+    ],
+)
+def test_a_micro_batch_that_is_ours_to_choose_is_halved_until_it_is_one(
+    tmp_path: Path, micro_batch: int | str, code: Exit, stage: Stage, tried: int | None, following: int | None
+) -> None:
+    plan = plan_for(minimal_manifest(training={"microBatch": micro_batch}), tmp_path, tmp_path, tmp_path)
+    assert next_micro_batch(plan, StageResult.of(stage, code, "", {"micro_batch": tried} if tried else {})) == following
+    gang = launches(Stage.TRAIN, True, parallelism(2, 0), PLAN, Machine(2, (), None), range(9))
+    assert [one.environment.get("MEDFINETUNE_MICRO_BATCH") for one in with_micro_batch(gang, following)] == [str(following) if following else None] * 2

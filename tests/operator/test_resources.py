@@ -21,6 +21,7 @@ from medfinetune_operator.run import Run, read_run
 from medfinetune_operator.settings import Settings
 from medfinetune_trainer.stages.node import Node
 from medfinetune_trainer.stages.program import load_plan
+from medfinetune_trainer.stages.watchdog import PATIENCE, STALL_SECONDS, stall_seconds
 from support.built import NAMESPACE, PLAIN, attempt, children, environment_of, pod_of, run_of
 from support.cluster_strategies import ATTEMPTS, SETTINGS, bodies, runs
 from support.manifests import claim
@@ -128,8 +129,17 @@ def test_the_trainer_reads_every_variable_and_is_given_all_it_needs() -> None:
         "MEDFINETUNE_MICRO_BATCH": "2",
         "MEDFINETUNE_METRICS_HOST": "0.0.0.0",
         "MEDFINETUNE_METRICS_PORT": str(METRICS_PORT),
+        "MEDFINETUNE_STALL_SECONDS": "1440",
         "MEDFINETUNE_STOP_SECONDS": "600",
     }
+
+
+@pytest.mark.parametrize(("timeout", "told"), [(0, 1.0), (1, 1.0), (60, 48.0), (1800, 1440.0), (31536000, 25228800.0)])
+def test_the_trainers_watchdog_speaks_before_the_operator_does(monkeypatch: pytest.MonkeyPatch, timeout: int, told: float) -> None:
+    environment = environment_of(pod_of(job(run_of(runPolicy={"stallTimeoutSeconds": timeout}), attempt(Stage.TRAIN), PLAIN)))
+    monkeypatch.setenv(STALL_SECONDS, environment[STALL_SECONDS])
+    assert stall_seconds() == told
+    assert told * PATIENCE <= timeout or timeout <= 1
 
 
 def test_a_claim_of_several_roles_is_one_volume_and_only_the_output_is_written() -> None:

@@ -12,21 +12,27 @@ from medfinetune_operator.resources.stages import gpus_of
 from medfinetune_operator.run import Run
 from medfinetune_operator.settings import Settings
 
+STALL_SHARE = 0.8
+"""Of the stall timeout: a gang that sees itself stand still names the rank and the line of code, the operator, which waits the whole of it, only the rank. What
+is left lets nodes that wait for another's rank give it time to speak first."""
+
 
 def environment(run: Run, attempt: Attempt, settings: Settings) -> list[dict[str, Any]]:
     """The container's variables, the user's last; theirs cannot have a name of ours, the schema refuses it."""
     assert run.spec is not None
-    values = _product(attempt, settings) | _ranks(run, attempt) | _without_gpu(run, attempt.stage)
+    values = _product(run, attempt, settings) | _ranks(run, attempt) | _without_gpu(run, attempt.stage)
     own = [{"name": name, "value": value} for name, value in values.items()]
     return [*own, *_node_rank(run, attempt.stage), *({"name": each.name, "value": each.value} for each in run.spec.pods.env)]
 
 
-def _product(attempt: Attempt, settings: Settings) -> dict[str, str]:
+def _product(run: Run, attempt: Attempt, settings: Settings) -> dict[str, str]:
+    assert run.spec is not None
     fixed = {
         "HOME": "/tmp",
         "MEDFINETUNE_ATTEMPT": str(attempt.number),
         "MEDFINETUNE_METRICS_HOST": "0.0.0.0",
         "MEDFINETUNE_METRICS_PORT": str(METRICS_PORT),
+        "MEDFINETUNE_STALL_SECONDS": str(max(1, int(STALL_SHARE * run.spec.run_policy.stall_timeout_seconds))),
         "MEDFINETUNE_STOP_SECONDS": str(settings.stop_seconds),
     }
     return fixed | ({"MEDFINETUNE_MICRO_BATCH": str(attempt.micro_batch)} if attempt.micro_batch else {})
