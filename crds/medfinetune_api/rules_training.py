@@ -140,6 +140,16 @@ OPTIMIZER_NEEDS_GPU = _spec(
     "AdamW where gpusPerNode is 0",
     "Set type: AdamW, or train on GPUs: the 8-bit and paged optimizers are CUDA programs.",
 )
+OPTIMIZER_UNSHARDED = _spec(
+    ".parallelism.sharding",
+    "!has(self.training.optimizer) || !has(self.training.optimizer.type) || self.training.optimizer.type == 'AdamW' || !has(self.parallelism.sharding)"
+    " || self.parallelism.sharding in ['Auto', 'None']",
+    lambda spec: (
+        spec.training.optimizer is None or spec.training.optimizer.type not in NEED_GPU or spec.parallelism.sharding in (None, Sharding.AUTO, Sharding.NONE)
+    ),
+    "None or Auto with an 8-bit or paged optimizer",
+    "Set sharding: None, or type: AdamW: these optimizers cannot update shards.",
+)
 STOPPING_NEEDS_VALIDATION = _spec(
     ".training.earlyStopping",
     "!has(self.training.earlyStopping) || !has(self.data.validation) || !has(self.data.validation.fraction) || self.data.validation.fraction > 0.0",

@@ -61,6 +61,7 @@ class FineTuneSpec(Ruled):
         rules_training.MERGE_LOW_RANK,
         rules_training.FULL_HAS_NO_ADAPTERS,
         rules_training.OPTIMIZER_NEEDS_GPU,
+        rules_training.OPTIMIZER_UNSHARDED,
         rules_training.STOPPING_NEEDS_VALIDATION,
     )
 

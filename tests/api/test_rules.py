@@ -176,6 +176,12 @@ CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
         "spec.training.optimizer.type",
         {"training": {"optimizer": {"type": "AdamW8bit"}}},
     ),
+    "8 bits in shards": (
+        rules_training.OPTIMIZER_UNSHARDED,
+        {"training": {"optimizer": {"type": "PagedAdamW8bit"}}, "parallelism": {"sharding": "Full"}},
+        "spec.parallelism.sharding",
+        {"training": {"optimizer": {"type": "PagedAdamW8bit"}}, "parallelism": {"sharding": "None"}},
+    ),
     "paged and offloaded": (
         rules_training.OFFLOAD_NOT_PAGED,
         {"training": {"optimizer": {"type": "PagedAdamW"}, "offload": ["Optimizer"]}},

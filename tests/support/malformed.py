@@ -195,6 +195,7 @@ OPTIMIZATION = (
     _case("micro-batch in words", f"{TRAINING}.microBatch", "auto"),
     _case("unknown optimizer", f"{TRAINING}.optimizer.type", "adamw"),
     _case("8 bits on the processor", f"{TRAINING}.optimizer.type", "AdamW8bit", beside={"spec.parallelism.gpusPerNode": 0}),
+    _case("8 bits in shards", "spec.parallelism.sharding", "AdaptersOnly", beside={f"{TRAINING}.optimizer.type": "AdamW8bit"}),
     _case("offloaded twice", f"{TRAINING}.offload", ["Optimizer", "Optimizer"]),
     _case("paged and offloaded", f"{TRAINING}.offload", ["Optimizer"], beside={f"{TRAINING}.optimizer.type": "PagedAdamW"}),
     _case("layer decay 0", f"{TRAINING}.layerDecay", 0),
