@@ -15,9 +15,9 @@ from medfinetune_api.errors import Diverged
 from medfinetune_api.plan import SchedulerPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
 from medfinetune_trainer.optim import loss_scale
-from medfinetune_trainer.optim.adamw import adamw
 from medfinetune_trainer.optim.diverged import diverged
 from medfinetune_trainer.optim.loss_scale import LossScale
+from medfinetune_trainer.optim.optimizer import build_optimizer, set_learning_rate
 from medfinetune_trainer.optim.parts import Parts
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.optim.schedule import learning_rate
@@ -243,4 +243,6 @@ def _stepper(weight: nn.Parameter, factor: float, scale: LossScale) -> Stepper:
         gradient_sync=lambda _module, _enabled: None,
         clip_grad_norm=lambda each, norm: float(nn.utils.clip_grad_norm_(each.parameters(), norm)),
     )
-    return Stepper(parts, adamw([weight], optimizer_plan(), 0.1), scale, Ranks(0, 1), micro_batch=1, max_grad_norm=1.0, seed=0)
+    optimizer = build_optimizer([{"params": [weight], "lr_scale": 1.0, "weight_decay": 0.0}], optimizer_plan())
+    set_learning_rate(optimizer, 0.1)
+    return Stepper(parts, optimizer, scale, Ranks(0, 1), micro_batch=1, max_grad_norm=1.0, seed=0)

@@ -44,6 +44,8 @@ class Parts:
     """Whether the next backward pass sums gradients over the ranks."""
     clip_grad_norm: Callable[[nn.Module, float], float]
     """Clip to a global norm (0 leaves gradients as they are) and return the norm before clipping; the same on every rank."""
+    frozen: Callable[[int], Sequence[nn.Parameter]] = lambda _: ()
+    """Which of the trained parameters an optimizer step, from 1, leaves as they are; the same on every rank."""
 
     def trained(self) -> list[nn.Parameter]:
         """The parameters that are trained: this rank's shards of them."""

@@ -73,6 +73,8 @@ class Stepper:
         loss_sum, right = self.ranks.sum([sum(losses), correct])
         if not math.isfinite(loss_sum):
             raise self._diverged(window, f"a loss of {loss_sum}", passes, losses, rows)
+        for parameter in self.parts.frozen(window.step):
+            parameter.grad = None
         norm = self._update()
         if norm is not None and not math.isfinite(norm):
             raise self._diverged(window, f"a gradient norm of {norm}", passes, losses, rows)

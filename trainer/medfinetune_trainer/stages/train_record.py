@@ -53,7 +53,7 @@ class Record:
             self.progress.step(window.step, figures.loss, rate, self.snapshot.seconds_left or 0.0)
 
     def validation(self, window: Window, qualities: Mapping[str, Quality]) -> None:
-        """An epoch's validation is done. Raises StorageFailed."""
+        """A validation is done. Raises StorageFailed."""
         figures = {language: quality.figures() for language, quality in qualities.items()}
         with self.lock:
             self.snapshot.validation = figures
@@ -79,6 +79,13 @@ class Record:
         if self.history:
             self.history.write("checkpoint", step=step, blocked_seconds=blocked_seconds, seconds=seconds)
         self.event("checkpoint", step=step)
+
+    def stopped(self) -> None:
+        """The last step was the last: nothing is left to do."""
+        with self.lock:
+            self.snapshot.steps_planned, self.snapshot.seconds_left = self.snapshot.step, 0.0
+        self.share()
+        self.event("stopped early", step=self.snapshot.step)
 
     def sync(self) -> None:
         """Return once all that was told of steps is on disk. Raises StorageFailed."""
@@ -150,7 +157,7 @@ def recording(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.dev
     snapshot = Snapshot(ranks.rank, ranks.world_size, prepared.total_steps, prepared.packing.efficiency, resume_step=step, step=step)
     snapshot.micro_batch, snapshot.out_of_memory = rows, earlier
     main = ranks.rank == 0
-    history = History(plan.folder.metrics, step) if main else None
+    history = History(plan.folder.metrics, step, plan.folder.tensorboard) if main else None
     record = Record(snapshot, folder, Memory(device), history, Steps(prepared.total_steps, step) if main else None)
     if history:
         history.write("start", step=step, world_size=ranks.world_size, micro_batch=rows, device=device.type)
