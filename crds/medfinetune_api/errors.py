@@ -60,6 +60,12 @@ class InvalidModel(Refusal):
     exit = Exit.INVALID_MODEL
 
 
+class DoesNotFit(Refusal):
+    """No choice that the manifest allows fits the memory that it names. Final: nothing was started, and no GPU was asked for."""
+
+    exit = Exit.DOES_NOT_FIT
+
+
 class OutputConflict(Refusal):
     """The run folder belongs to another plan or another live run. Final: nothing in it was touched."""
 
