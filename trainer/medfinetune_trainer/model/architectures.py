@@ -83,11 +83,17 @@ def architecture_of(folder: Path) -> Architecture:
         InvalidModel: config.json is missing or malformed, names an architecture off the list or remote code, or asks for attention we do not compute; or
             the weights are pickles, already quantised, or not there.
     """
+    architecture, _ = config_of(folder)
+    _require_safetensors(folder)
+    return architecture
+
+
+def config_of(folder: Path) -> tuple[Architecture, Mapping[str, Any]]:
+    """The architecture of the base in `folder` and the content of its config.json; its weights are not looked for. Raises InvalidModel as `architecture_of`."""
     config = _read_config(folder / "config.json")
     architecture = _listed(folder, config)
     _refuse_unsupported(folder, config, architecture)
-    _require_safetensors(folder)
-    return architecture
+    return architecture, config
 
 
 def text_config(folder: Path) -> Mapping[str, Any]:

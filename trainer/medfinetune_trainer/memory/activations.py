@@ -1,0 +1,96 @@
+"""What autograd keeps of a forward pass until the backward pass, in bytes a token: read off this trainer's modules, operation by operation, and checked against
+measured peaks (tests/trainer/test_memory_plan.py).
+
+Kept are: of a norm its input in fp32; of a gated network its gate before and after the activation and its other half; of attention query, key and value with
+key-value heads repeated, output and one fp32 log-sum a head (no scores: varlen attention and SDPA compute them again); of LoRA the input of A, which is each
+adapter's own where dropout is on, with its mask, and shared by projections of the same input where it is off; of a trained linear layer its input. A frozen
+linear layer keeps nothing: the gradient of its input needs its weight alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medfinetune_api.choices import Sharding
+
+from medfinetune_trainer.memory.job import Job
+from medfinetune_trainer.memory.shape import ModelShape
+from medfinetune_trainer.memory.trained import targets
+
+FP32 = 4
+_SHARED_INPUTS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
+"""Projections that read the same tensor."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes a token."""
+
+    layer: int
+    """One decoder layer's, but for its input."""
+    layer_input: int
+    """The hidden states that a layer is given: all that activation checkpointing keeps of it."""
+    last_norm: int
+    """The norm after the last layer. The first layer's first norm keeps as much, but nothing where the embedding before it is frozen."""
+    angles: int
+    """Rotary angles, shared by all layers."""
+
+
+def kept(shape: ModelShape, job: Job, sharding: Sharding) -> Kept:
+    """What is kept of one token."""
+    stream = stream_bytes(job, sharding)
+    hidden_norm = _norm(shape, shape.hidden, 1, job.trains_base, stream)
+    norms = shape.norms * hidden_norm
+    if shape.head_norms:
+        for width, heads in ((shape.queries, shape.heads), (shape.keys, shape.key_value_heads)):
+            norms += _norm(shape, width, heads, job.trains_base, job.compute_bytes)
+    attention = 4 * shape.queries * job.compute_bytes + FP32 * shape.heads
+    network = 3 * shape.intermediate * job.compute_bytes
+    layer = norms + attention + network + _inputs(shape, job, stream) + _bottlenecks(shape, job)
+    rotary = 2 * shape.head_size * job.compute_bytes * (2 if shape.gemma else 1)
+    return Kept(layer, stream * shape.hidden, hidden_norm, rotary)
+
+
+def stream_bytes(job: Job, sharding: Sharding) -> int:
+    """Of one number of the hidden states: an fp32 embedding under autocast (Full, not sharded) makes them fp32."""
+    return FP32 if job.trains_base and sharding is Sharding.NONE else job.compute_bytes
+
+
+def mask_bytes(job: Job) -> int:
+    """Of one number of a dropout mask: CUDA's kernel writes a boolean, the CPU's multiplies with fp32."""
+    return 1 if job.cuda else FP32
+
+
+def _norm(shape: ModelShape, width: int, rows: int, is_trained: bool, number: int) -> int:
+    """RMSNorm of `rows` vectors a token, together `width` wide; its output is what the next layer keeps or not."""
+    scaled = (FP32 if shape.gemma else number) * width if is_trained else 0
+    return FP32 * width + FP32 * rows + scaled
+
+
+def _inputs(shape: ModelShape, job: Job, stream: int) -> int:
+    """Inputs of linear layers that are trained, or have an adapter."""
+    lora, number, linears = job.tuning.lora, job.compute_bytes, shape.linears
+    adapted = targets(shape, lora) if lora else frozenset(linears) if job.trains_base else frozenset()
+    if lora and lora.dropout:
+        own = sum((mask_bytes(job) + number) * linears[name].inputs for name in adapted)
+    else:
+        own = sum(number * linears[group[0]].inputs * _copies(group, adapted, job, stream) for group in _SHARED_INPUTS)
+    ranks = len(adapted) * lora.rank * number if lora else 0
+    magnitudes = 2 * number * sum(linears[name].outputs for name in adapted) if lora and lora.use_dora else 0
+    return own + ranks + magnitudes
+
+
+def _copies(group: tuple[str, ...], adapted: frozenset[str], job: Job, stream: int) -> int:
+    """How often the input of `group` is kept: once, but for each its own where autocast makes 16 bits of fp32; attention keeps its output on CUDA anyway."""
+    readers = len(adapted & set(group))
+    if group == ("o_proj",) and job.cuda and job.compute_bytes == 2:
+        return 0
+    return readers if stream != job.compute_bytes and "o_proj" not in group and "down_proj" not in group else min(1, readers)
+
+
+def _bottlenecks(shape: ModelShape, job: Job) -> int:
+    """At both sublayers: the adapter's input, and its inner states before and after dropout."""
+    if job.tuning.bottleneck is None:
+        return 0
+    inner = job.tuning.bottleneck.size * (2 if job.tuning.bottleneck.dropout else 1)
+    return 2 * job.compute_bytes * (shape.hidden + inner)

@@ -1,0 +1,115 @@
+"""MemoryEstimate: what one rank's accelerator holds at the peak of a training step.
+
+A step has three moments that can be its peak, and the parts are those of the greatest:
+- the loss: all that the forward pass keeps, and the logits of the loss tokens;
+- the first layer of the backward pass: all that is kept (with activation checkpointing: layer inputs, and one layer computed again), and what its gradient
+  takes for a moment;
+- the update: every gradient, and the optimizer's temporary values.
+
+The sizes are those of tensors. What the allocator rounds up, CUDA's context and its libraries' workspaces take are the head-room's: `gpuMemoryHeadroom`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from medfinetune_api.choices import Offload, Sharding
+from medfinetune_api.results import MemoryEstimate
+
+from medfinetune_trainer.memory.activations import FP32, Kept, kept
+from medfinetune_trainer.memory.buffers import cast_bytes, gathered_bytes, gradient_bytes
+from medfinetune_trainer.memory.frozen import frozen
+from medfinetune_trainer.memory.job import Job, Setting
+from medfinetune_trainer.memory.shape import ModelShape
+from medfinetune_trainer.memory.states import state_bytes, update_bytes
+from medfinetune_trainer.memory.trained import Trained, trained
+
+LOGITS = 12
+"""Bytes of one logit when the backward pass of the loss begins: log-probability, its gradient and the logit's gradient, all fp32 (`model/loss.py`)."""
+
+
+def estimate(shape: ModelShape, job: Job, setting: Setting, limit: int | None = None) -> MemoryEstimate:
+    """The peak of `job` on a base of `shape` under `setting`, in bytes; `limit` is handed on."""
+    moments = _Moments(shape, job, setting, trained(shape, job.tuning))
+    parts = max((moments.loss(), moments.backward(), moments.update()), key=lambda moment: sum(moment.values()))
+    whole = {name: round(value) for name, value in parts.items()}
+    return MemoryEstimate(**whole, total=sum(whole.values()), limit=limit)
+
+
+@dataclass(frozen=True)
+class _Moments:
+    shape: ModelShape
+    job: Job
+    setting: Setting
+    trained: Trained
+
+    def loss(self) -> dict[str, float]:
+        """When the gradient of the logits is made."""
+        tokens = self.job.row_loss_tokens * self.setting.micro_batch
+        logits = tokens * (LOGITS * self.shape.vocabulary + self.job.compute_bytes * self.shape.hidden)
+        return self._always() | {"gradients": self._accumulated, "activations": self._kept(), "logits": logits, "buffers": self._standing}
+
+    def backward(self) -> dict[str, float]:
+        """In the last decoder layer, which is the first of the backward pass."""
+        again = self.setting.checkpointing or Offload.ACTIVATIONS in self.job.offload
+        activations = self._kept() + (self._tokens * self._per_token.layer if again else 0)
+        buffers = gradient_bytes(self.shape, self.job, self.setting) + self._standing
+        return self._always() | {"gradients": self._accumulated, "activations": activations, "logits": 0.0, "buffers": buffers}
+
+    def update(self) -> dict[str, float]:
+        """When parameters are updated."""
+        tensors = self.trained.tensors(self.shape.layers)
+        temporary = update_bytes(tensors, self.job, self.setting.sharding) / self._shards
+        gradients = FP32 * self._trained / self._shards
+        return self._always() | {"gradients": gradients, "activations": 0.0, "logits": 0.0, "buffers": temporary + self._buckets}
+
+    def _always(self) -> dict[str, float]:
+        held = frozen(self.shape, self.job)
+        base = held.total(self.shape.layers)
+        return {
+            "base": base / self.job.world_size if self.setting.sharding is Sharding.FULL else base,
+            "quantization": held.constants,
+            "trained": FP32 * self._trained / self._shards,
+            "optimizer": state_bytes(self.trained.tensors(self.shape.layers), self.job) / self._shards,
+        }
+
+    def _kept(self) -> float:
+        """Of the whole forward pass, on the accelerator."""
+        one, layers = self._per_token, self.shape.layers
+        if Offload.ACTIVATIONS in self.job.offload:
+            return self._tokens * one.layer_input
+        if self.setting.checkpointing:
+            return self._tokens * (layers * one.layer_input + one.last_norm + one.angles)
+        return self._tokens * (layers * one.layer + (one.last_norm if self.job.trains_base else 0) + one.angles)
+
+    @property
+    def _per_token(self) -> Kept:
+        return kept(self.shape, self.job, self.setting.sharding)
+
+    @property
+    def _standing(self) -> float:
+        """Copies that stand through the whole pass."""
+        return gathered_bytes(self.shape, self.job, self.setting, self.trained) + cast_bytes(self.shape, self.job, self.setting, self.trained) + self._buckets
+
+    @property
+    def _trained(self) -> int:
+        return self.trained.total(self.shape.layers)
+
+    @property
+    def _shards(self) -> int:
+        """Ranks that share what is trained."""
+        return 1 if self.setting.sharding is Sharding.NONE else self.job.world_size
+
+    @property
+    def _tokens(self) -> int:
+        return self.job.row_tokens * self.setting.micro_batch
+
+    @property
+    def _accumulated(self) -> float:
+        """Gradients of the passes before; `fully_shard` adds them up whole, and shares them out after the last."""
+        return FP32 * self._trained if self.job.passes(self.setting.micro_batch) > 1 else 0
+
+    @property
+    def _buckets(self) -> float:
+        """DDP's copies of the gradients."""
+        return FP32 * self._trained if self.setting.sharding is Sharding.NONE and self.job.world_size > 1 else 0

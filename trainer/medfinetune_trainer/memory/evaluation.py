@@ -1,0 +1,36 @@
+"""What evaluation takes on one accelerator, by training's figures: the base whole, what was trained beside it, and one forward pass that keeps nothing.
+
+Questions are as long as rows at most. The head runs at their last positions only (`evaluation/harness.py`): as many as the lengths in a batch differ by, which
+come sorted, and the letters.
+"""
+
+from __future__ import annotations
+
+from medfinetune_api.plan import RunPlan
+
+from medfinetune_trainer.memory.activations import FP32
+from medfinetune_trainer.memory.choose import limit_of
+from medfinetune_trainer.memory.frozen import frozen
+from medfinetune_trainer.memory.job import Job
+from medfinetune_trainer.memory.shape import ModelShape
+from medfinetune_trainer.memory.trained import trained
+
+ANSWER_POSITIONS = 16
+"""Positions of a question at which the head runs, at most."""
+
+
+def evaluation_bytes(plan: RunPlan, shape: ModelShape) -> int:
+    """The peak of evaluation in one process, in bytes."""
+    job, questions = Job.of(plan, 1.0), plan.evaluation.batch_size
+    base = frozen(shape, job)
+    weights = base.total(shape.layers) + base.constants + FP32 * trained(shape, plan.tuning).total(shape.layers)
+    token = job.compute_bytes * (3 * shape.intermediate + 4 * shape.hidden) + FP32 * shape.hidden
+    logits = questions * ANSWER_POSITIONS * shape.vocabulary * (job.compute_bytes + FP32)
+    largest = job.compute_bytes * max(linear.weights for linear in shape.linears.values())
+    return round(weights + questions * job.row_tokens * token + logits + largest)
+
+
+def needs_gang(plan: RunPlan, shape: ModelShape) -> bool:
+    """Whether evaluate needs the whole gang: there is one, and the model does not fit one GPU."""
+    limit = limit_of(plan)
+    return plan.parallelism.world_size > 1 and limit is not None and evaluation_bytes(plan, shape) > limit
