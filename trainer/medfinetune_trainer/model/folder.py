@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from medfinetune_api.errors import InvalidManifest, InvalidModel
@@ -24,11 +24,16 @@ def model_folder(plan: RunPlan) -> Path:
     """
     mount = Path(plan.mounts.models)
     folder = inside(mount, plan.model.path, "spec.model.path", InvalidModel)
-    for file in _files(folder):
-        if not Path(os.path.realpath(file)).is_relative_to(mount.resolve()):
-            remedy = "Copy what it points to into the model folder."
-            raise InvalidModel(str(file), found="a file outside the models volume", expected="a file or link within it", remedy=remedy)
+    refuse_outside(mount, _files(folder))
     return folder
+
+
+def refuse_outside(mount: Path, files: Iterable[Path]) -> None:
+    """Raises InvalidModel where one of `files` lies outside the models volume at `mount`."""
+    for file in files:
+        if not Path(os.path.realpath(file)).is_relative_to(mount.resolve()):
+            remedy = "Copy what it points to into its folder."
+            raise InvalidModel(str(file), found="a file outside the models volume", expected="a file or link within it", remedy=remedy)
 
 
 def weight_files(folder: Path) -> list[Path]:

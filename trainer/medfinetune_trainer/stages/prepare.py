@@ -7,9 +7,9 @@ that was killed starts again from nothing, one that is complete does nothing.
 The evaluation tasks are read here, though asked after training, because they are part of the plan's hash: to correct one then would be another run, trained
 from the beginning.
 
-What is chosen (`Auto`) follows simple rules until prepare has a memory plan: sharding of adapters where there is more than one rank; one row a
-micro-batch; activation checkpointing where there are GPUs. Evaluate needs the whole gang where there is one, and the base does not fit one GPU of the memory
-that the manifest names (`model/footprint.py`).
+What is chosen (`Auto`) follows simple rules until prepare has a memory plan: sharding of adapters, or of everything under method Full, where there is more than
+one rank; one row a micro-batch; activation checkpointing where there are GPUs and no prefix. Evaluate needs the whole gang where there is one, and the base
+does not fit one GPU of the memory that the manifest names (`model/footprint.py`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from medfinetune_api.choices import Sharding, Stage, Toggle
+from medfinetune_api.choices import Method, OptimizerType, Sharding, Stage, Toggle
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan, SourcePlan
 from medfinetune_api.results import Chosen, Prepared, StageResult
@@ -38,6 +38,7 @@ from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.fingerprint import require_weights, weights_sha256
 from medfinetune_trainer.model.folder import model_folder, refuse_misfit
 from medfinetune_trainer.model.footprint import fits_one_gpu
+from medfinetune_trainer.model.initial import initial_sha256, require_initial
 from medfinetune_trainer.stages.prepared import is_delivered
 from medfinetune_trainer.stages.tables import show
 from medfinetune_trainer.telemetry.log import say
@@ -93,6 +94,7 @@ def _checked_renderer(plan: RunPlan) -> Renderer:
         require_weights(folder, plan.model.sha256)
     renderer = Renderer(load_tokenizer(folder), plan.data.chat_template)
     refuse_misfit(plan, folder, renderer)
+    require_initial(plan, folder)
     return renderer
 
 
@@ -131,6 +133,7 @@ def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> P
         total_steps=packing.steps_per_epoch * plan.training.epochs,
         loss_token_share=float(corpus.loss_tokens[chosen].sum() / corpus.lengths[chosen].sum()),
         weights_sha256=plan.model.sha256 or weights_sha256(model_folder(plan)),
+        initial_adapter_sha256=initial_sha256(plan),
     )
 
 
@@ -139,12 +142,14 @@ def choose(plan: RunPlan, base: Path) -> Chosen:
     training, parallelism = plan.training, plan.parallelism
     sharding = parallelism.sharding
     if sharding is Sharding.AUTO:
-        sharding = Sharding.ADAPTERS_ONLY if parallelism.world_size > 1 else Sharding.NONE
-    checkpointing = training.activation_checkpointing
+        spread = Sharding.FULL if plan.tuning.method is Method.FULL else Sharding.ADAPTERS_ONLY
+        shardable = training.optimizer.type is OptimizerType.ADAMW
+        sharding = spread if parallelism.world_size > 1 and shardable else Sharding.NONE
+    checkpointing, may_recompute = training.activation_checkpointing, plan.tuning.method is not Method.PREFIX_TUNING
     return Chosen(
         sharding=sharding,
         micro_batch=1 if training.micro_batch == "Auto" else training.micro_batch,
-        activation_checkpointing=parallelism.gpus_per_node > 0 if checkpointing is Toggle.AUTO else checkpointing is Toggle.ON,
+        activation_checkpointing=parallelism.gpus_per_node > 0 and may_recompute if checkpointing is Toggle.AUTO else checkpointing is Toggle.ON,
         evaluate_on_gang=parallelism.world_size > 1 and not fits_one_gpu(plan, base),
     )
 

@@ -12,6 +12,7 @@ from medfinetune_api.results import EvaluationSummary, Prepared
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.model.fingerprint import require_weights_as_prepared
 from medfinetune_trainer.model.folder import model_folder
+from medfinetune_trainer.model.initial import initial_folder
 
 MICRO_BATCH = "MEDFINETUNE_MICRO_BATCH"
 LARGEST_MICRO_BATCH = 4096
@@ -19,7 +20,7 @@ LARGEST_MICRO_BATCH = 4096
 
 def is_delivered(plan: RunPlan) -> bool:
     """Whether the whole run is complete: then nothing is to be done again, though the purge has removed what it was made from."""
-    return plan.folder.adapter.exists() and EvaluationSummary.read(plan.folder.summary) is not None
+    return all(folder.exists() for folder in plan.delivered) and EvaluationSummary.read(plan.folder.summary) is not None
 
 
 def micro_batch(prepared: Prepared) -> int:
@@ -50,6 +51,13 @@ def require_prepared(plan: RunPlan) -> Prepared:
 def require_base(plan: RunPlan, prepared: Prepared) -> None:
     """Raises InvalidModel where the base's weights are not those of prepare: an adapter fits no other. Reads them whole, about a second a GB."""
     require_weights_as_prepared(model_folder(plan), prepared.weights_sha256)
+
+
+def require_initial_as_prepared(plan: RunPlan, prepared: Prepared) -> None:
+    """Raises InvalidModel where the adapter that training starts from is not the one that prepare saw."""
+    folder = initial_folder(plan)
+    if folder and prepared.initial_adapter_sha256:
+        require_weights_as_prepared(folder, prepared.initial_adapter_sha256)
 
 
 def require_data(plan: RunPlan) -> None:

@@ -16,7 +16,7 @@ from medfinetune_api.results import StageResult
 from medfinetune_trainer.stages.agent import run_gang
 from medfinetune_trainer.stages.halving import run_halving
 from medfinetune_trainer.stages.node import Node
-from medfinetune_trainer.stages.prepared import micro_batch, require_base, require_data, require_prepared
+from medfinetune_trainer.stages.prepared import micro_batch, require_base, require_data, require_initial_as_prepared, require_prepared
 
 
 def run(plan: RunPlan) -> StageResult:
@@ -27,8 +27,8 @@ def run(plan: RunPlan) -> StageResult:
         Interrupted: stopped in good order. GangLost: a rank was killed, or nodes did not arrive. Stalled: no rank made progress.
         InvalidManifest: GPUs are missing, or MEDFINETUNE_MICRO_BATCH is no number of rows.
     """
-    if plan.folder.final.exists() or plan.folder.adapter.exists():
-        return StageResult.of(Stage.TRAIN, Exit.SUCCEEDED, "The adapter is trained already.")
+    if plan.folder.final.exists() or plan.folder.released(plan.tuning.method).exists():
+        return StageResult.of(Stage.TRAIN, Exit.SUCCEEDED, "It is trained already.")
     prepared = require_prepared(plan)
     micro_batch(prepared)
     node = Node.of(os.environ, plan.parallelism.processes_per_node)
@@ -36,6 +36,7 @@ def run(plan: RunPlan) -> StageResult:
     if node.rank == 0:
         require_data(plan)
         require_base(plan, prepared)
+        require_initial_as_prepared(plan, prepared)
     outcome = run_halving(plan, node, lambda each: run_gang(plan, Stage.TRAIN, each))
     trained = outcome if outcome.exit_code else replace(outcome, message=f"Trained {prepared.total_steps} steps.")
     return trained.result(Stage.TRAIN)
