@@ -73,6 +73,9 @@ def test_stages_leave_what_others_need_to_know() -> None:
     assert attempt(trained, 1).resume_step == 40
     assert trained.status.progress is not None
     assert (trained.status.progress.step, trained.status.progress.percent, trained.status.progress.loss) == (100, 100, 1.25)
+    stopped = decide(run, *done(Stage.TRAIN, steps=60.0, stopped_early=1.0)).status.progress
+    assert stopped is not None
+    assert (stopped.step, stopped.total_steps, stopped.percent) == (60, 60, 100)
     job, pod = done(Stage.EVALUATE)
     pod = replace(pod, result=said(Stage.EVALUATE).model_copy(update={"tasks": (SCORE,)}))
     evaluated = decide(after(run, trained), job, pod)
@@ -81,9 +84,7 @@ def test_stages_leave_what_others_need_to_know() -> None:
     assert (evaluated.status.artifacts.adapter, evaluated.status.artifacts.model) == ("adapter", None)
 
 
-@pytest.mark.parametrize(
-    ("spec", "adapter"), [({"tuning": {"method": "Full"}}, None), ({"output": {"merge": True}}, "adapter")], ids=["Full", "merged"]
-)
+@pytest.mark.parametrize(("spec", "adapter"), [({"tuning": {"method": "Full"}}, None), ({"output": {"merge": True}}, "adapter")], ids=["Full", "merged"])
 def test_a_whole_model_is_shown_where_the_run_leaves_one(spec: dict[str, Any], adapter: str | None) -> None:
     trained = reached(Stage.EVALUATE, **spec)
     assert trained.status.artifacts is not None

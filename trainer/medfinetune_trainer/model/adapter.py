@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import bitsandbytes as bnb
@@ -10,22 +11,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from medfinetune_trainer.model.full import Full
 from medfinetune_trainer.model.sharding import gathered, unwrapped
-from medfinetune_trainer.model.tuned import Tuning
+from medfinetune_trainer.model.tuned import Adapter
+from medfinetune_trainer.telemetry.heartbeat import beat
 
 
-def trained_state(module: nn.Module) -> dict[str, Tensor]:
-    """The trained fp32 weights on the CPU by parameter name, on rank 0; empty on the others. A collective: every rank must call it."""
-    first, state = not dist.is_initialized() or dist.get_rank() == 0, {}
+def trained_weights(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Name and value, whole, of each trained weight, in the module's order; gathered as it is asked for. Collective: every rank must take all."""
     for name, parameter in unwrapped(module).named_parameters():
         if parameter.requires_grad:
-            whole = gathered(parameter)
-            if first:
-                state[name] = whole.cpu()
-    return state
+            beat()
+            yield name, gathered(parameter)
 
 
-def save_trained(tuning: Tuning, module: nn.Module, folder: Path, base: str) -> None:
+def save_trained(tuning: Adapter | Full, module: nn.Module, folder: Path, base: str) -> None:
     """Write what was trained into `folder` (made by rank 0's caller), as the method lays it out. A collective: every rank must call it; rank 0 writes.
 
     Args:
@@ -34,9 +34,18 @@ def save_trained(tuning: Tuning, module: nn.Module, folder: Path, base: str) -> 
         folder: best a `new_folder` of artifacts, so that it appears whole.
         base: the manifest's model path.
     """
-    state = trained_state(module)
-    if state:
-        tuning.save(unwrapped(module), state, folder, base)
+    weights = ((name, whole.cpu() if _first() else whole) for name, whole in trained_weights(module))
+    if not _first():
+        for _ in weights:
+            pass
+    elif isinstance(tuning, Full):
+        tuning.save(unwrapped(module), weights, folder)
+    else:
+        tuning.save(unwrapped(module), dict(weights), folder, base)
+
+
+def _first() -> bool:
+    return not dist.is_initialized() or dist.get_rank() == 0
 
 
 def base_digest(module: nn.Module) -> str:

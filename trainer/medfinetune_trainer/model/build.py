@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from medfinetune_api.choices import Sharding
+from medfinetune_api.choices import Quantization, Sharding
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -19,12 +19,12 @@ from medfinetune_trainer.model.architectures import Architecture, architecture_o
 from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.load import Places, skeleton
 from medfinetune_trainer.model.sharding import Spread, checkpoint_activations
-from medfinetune_trainer.model.tuned import Tuning
+from medfinetune_trainer.model.tuned import Adapter, Tuning
 
 
 def build(
     folder: Path,
-    tuning: Tuning,
+    tuning: Tuning | None,
     compute_dtype: torch.dtype,
     device: torch.device,
     sharding: Sharding | None,
@@ -37,31 +37,31 @@ def build(
 
     Args:
         folder: the base, in Hugging Face layout.
-        tuning: what `tuning_of` made of the plan.
+        tuning: what `tuning_of` made of the plan; None for the base alone, frozen and unquantised.
         compute_dtype: of frozen weights that are not quantised, and of matrix products; masters, gradients and reductions stay fp32.
         device: of this rank; weights are quantised on it.
         sharding: AdaptersOnly, Full or None; the absent one leaves a whole model to each rank, without gradients summed.
         packed: whether documents are packed (training): every forward must then pass `cu_seqlens` and `max_seqlen`. Evaluation keeps SDPA.
         activation_checkpointing: compute a layer's activations again in the backward pass.
-        trained: what `Tuning.save` wrote, to start from in place of first values.
+        trained: what `Adapter.save` wrote, to start from in place of first values; not of a `tuning` that is none.
 
     Raises:
         InvalidModel: the base cannot be used. InvalidManifest: the tuning does not fit it. OutputConflict: `trained` cannot be read.
     """
     architecture = architecture_of(folder)
-    base = skeleton(folder, architecture, tuning.quantization, compute_dtype, device)
+    base = skeleton(folder, architecture, tuning.quantization if tuning else Quantization.NONE, compute_dtype, device)
     places = Places.of(folder, base)
     if packed:
         use_packed_attention(base, architecture)
-    module = tuning.attach(base, architecture)
+    module = tuning.attach(base, architecture) if tuning else base
     if activation_checkpointing:
         checkpoint_activations(base)
-    values = tuning.load(module, trained) if trained else None
+    values = _adapter(tuning).load(module, trained) if trained else None
     spread = Spread(sharding, compute_dtype, device)
     for group in _groups(module, base, architecture):
         places.fill(group.values(), device)
         for name, part in group.items():
-            _give_values(name, part, tuning, values, device)
+            give_values(name, part, tuning, values, device)
         spread.group(list(group.values()))
     return spread.root(module)
 
@@ -76,18 +76,25 @@ def _groups(module: nn.Module, base: PreTrainedModel, architecture: Architecture
     yield {names[owner]: owner for owner in module.modules() if any(parameter.is_meta for parameter in owner.parameters(recurse=False))}
 
 
-def _give_values(name: str, part: nn.Module, tuning: Tuning, values: Mapping[str, Tensor] | None, device: torch.device) -> None:
-    """Make the tuning's own parameters real, NaN until they are given a value: one that is forgotten must not look like a number."""
+def give_values(name: str, part: nn.Module, tuning: Tuning | None, values: Mapping[str, Tensor] | None, device: torch.device) -> None:
+    """Make the tuning's own parameters in `part` real: `values` by name, or its first ones. They are NaN until then: one that is forgotten must not look like
+    a number.
+    """
     for owner in part.modules():
         for attribute, parameter in _meta(owner):
             real = torch.full_like(parameter, torch.nan, device=device)
             setattr(owner, attribute, nn.Parameter(real, requires_grad=parameter.requires_grad))
-    if values is None:
+    if values is not None:
+        for path, parameter in part.named_parameters(prefix=name):
+            if parameter.requires_grad:
+                parameter.data.copy_(values[path])
+    elif tuning is not None:
         tuning.initialise(name, part)
-        return
-    for path, parameter in part.named_parameters(prefix=name):
-        if parameter.requires_grad:
-            parameter.data.copy_(values[path])
+
+
+def _adapter(tuning: Tuning | None) -> Adapter:
+    assert isinstance(tuning, Adapter), "only an adapter is read back onto its base"
+    return tuning
 
 
 def _meta(owner: nn.Module) -> Iterable[tuple[str, nn.Parameter]]:

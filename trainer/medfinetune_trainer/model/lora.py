@@ -1,6 +1,7 @@
 """LoRA on a frozen base, on all linear layers of the language model or those named, by PEFT and in its files. Adapters are fp32 whatever the base's type.
 
-LoRA: W = W_frozen + (alpha / rank) B A (Hu et al. 2021, arXiv 2106.09685, section 4.1); on every linear layer as in Med42 (arXiv 2404.14779) and QLoRA.
+LoRA: W = W_frozen + s B A, s = alpha / rank (Hu et al. 2021, arXiv 2106.09685, section 4.1); on every linear layer as in Med42 (arXiv 2404.14779) and QLoRA.
+rsLoRA: s = alpha / sqrt(rank) (Kalajdzievski 2023, arXiv 2312.03732, section 3). DoRA: `dora.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from medfinetune_trainer.model.architectures import Architecture
+from medfinetune_trainer.model.dora import initialise_magnitudes, use_on_4bit_layers
 from medfinetune_trainer.model.keyed import keyed
 from medfinetune_trainer.model.sharding import unwrapped
 
@@ -46,21 +48,26 @@ class LowRank:
             lora_dropout=self.lora.dropout,
             target_modules=_targets(base, self.lora, architecture),
             exclude_modules=_exclusion(architecture),
+            use_rslora=self.lora.use_rslora,
+            use_dora=self.lora.use_dora,
             task_type="CAUSAL_LM",
         )
+        if self.lora.use_dora and self.quantization is Quantization.NF4:
+            use_on_4bit_layers(config)
         with torch.device("meta"):
             adapted = get_peft_model(base, config, low_cpu_mem_usage=True)
         assert isinstance(adapted, PeftModel)
         return adapted
 
     def initialise(self, name: str, module: nn.Module) -> None:
-        """A as in PEFT, uniform within 1 / sqrt(inputs); B zero, so that training starts from the base."""
+        """A as in PEFT, uniform within 1 / sqrt(inputs); B zero, and DoRA's magnitudes the base's own, so that training starts from the base."""
         for path, parameter in module.named_parameters(prefix=name):
             if ".lora_A." in path:
                 drawn = nn.init.kaiming_uniform_(torch.empty(parameter.shape), a=math.sqrt(5), generator=keyed(self.seed, path))
                 parameter.data.copy_(drawn)
             elif ".lora_B." in path:
                 parameter.data.zero_()
+        initialise_magnitudes(module)
 
     def save(self, module: nn.Module, state: Mapping[str, Tensor], folder: Path, base: str) -> None:
         """adapter_config.json and adapter_model.safetensors, as PEFT reads them."""

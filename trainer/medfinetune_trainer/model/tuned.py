@@ -1,6 +1,7 @@
 """What a method of tuning is: how it is attached to a base, what its weights start as, how they are saved and read, and how it is switched off.
 
-One class a method, in a file of its own; `tuning_of` finds the plan's. `build` calls them in this order, and sharding knows nothing of them.
+One class a method, in a file of its own; `tuning_of` finds the plan's. `build` calls them in this order, and sharding knows nothing of them. All but `Full` are
+adapters: weights of their own, which a base works without.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from medfinetune_api.choices import Method, Quantization
 from medfinetune_api.errors import InvalidManifest
@@ -18,12 +19,14 @@ from transformers import PreTrainedModel
 
 from medfinetune_trainer.model.architectures import Architecture
 from medfinetune_trainer.model.bottleneck_tuning import Bottlenecks
+from medfinetune_trainer.model.folder import model_folder
+from medfinetune_trainer.model.full import Full
 from medfinetune_trainer.model.lora import LowRank
 from medfinetune_trainer.model.prefix import Prefix
 
 
 class Tuning(Protocol):
-    """One method."""
+    """One method: what `build` needs of it."""
 
     @property
     def quantization(self) -> Quantization:
@@ -47,6 +50,11 @@ class Tuning(Protocol):
             module: a decoder layer; embedding, norm or head; a module outside of those that owns new parameters.
         """
 
+
+@runtime_checkable
+class Adapter(Tuning, Protocol):
+    """A method whose weights are its own, beside a base that stays as it is."""
+
     def save(self, module: nn.Module, state: Mapping[str, Tensor], folder: Path, base: str) -> None:
         """Write the trained weights in their final layout. Called on rank 0 alone.
 
@@ -67,9 +75,11 @@ class Tuning(Protocol):
         """While it lasts, `module` (sharded) answers as the untuned base. Every rank must enter it."""
 
 
-def tuning_of(plan: RunPlan) -> Tuning:
+def tuning_of(plan: RunPlan) -> Adapter | Full:
     """The plan's method. Raises InvalidManifest where this version does not know it."""
     tuning = plan.tuning
+    if tuning.method is Method.FULL:
+        return Full(model_folder(plan))
     if tuning.method in (Method.QLORA, Method.LORA) and tuning.lora is not None:
         return LowRank(tuning.lora, tuning.quantization, plan.training.seed)
     if tuning.prefix is not None:

@@ -1,13 +1,14 @@
 """Ask base and tuned model what has not been asked, as one process or as one rank of a gang.
 
-What was trained is put on the base before either answers, and is off while the base does, so that both answer from the same weights; the model is built as
-training builds it. In a gang the base is sharded over the ranks (Full), and all of them answer the same questions in the same
-order: each forward pass gathers every layer from all. Rank 0 decides what is missing, and it alone writes.
+An adapter is put on the base before either answers, and is off while the base does, so that both answer from the same weights; the model is built as
+training builds it. Of method Full, base and trained model answer one after the other, each as its files have it. In a gang the model is sharded over the ranks
+(Full), and all of them answer the same questions in the same order: each forward pass gathers every layer from all. Rank 0 decides what is missing, and it
+alone writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_an
 from medfinetune_trainer.evaluation.questions import Questions, prompt_template, read_questions
 from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.folder import model_folder
+from medfinetune_trainer.model.full import Full
 from medfinetune_trainer.model.precision import compute_dtype
-from medfinetune_trainer.model.tuned import Tuning, tuning_of
+from medfinetune_trainer.model.tuned import tuning_of
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.telemetry.log import say
 from medfinetune_trainer.telemetry.questions import QuestionCount
@@ -54,8 +56,8 @@ def questions_of(plan: RunPlan) -> dict[str, Questions]:
 
 
 def trained_folder(plan: RunPlan) -> Path:
-    """The trained adapter, released or not. Raises OutputConflict where there is none."""
-    for folder in (plan.folder.adapter, plan.folder.final):
+    """What was trained, released or not. Raises OutputConflict where there is nothing."""
+    for folder in (plan.folder.released(plan.tuning.method), plan.folder.final):
         if folder.exists():
             return folder
     raise OutputConflict(str(plan.folder.final), found="no such folder", expected="train complete", remedy="Run the stage train of this plan first.")
@@ -68,12 +70,9 @@ def _missing(plan: RunPlan, questions: Mapping[str, Questions]) -> list[str]:
 
 def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTask], ranks: Ranks, device: torch.device, count: QuestionCount) -> None:
     renderer = Renderer(load_tokenizer(model_folder(plan)), plan.data.chat_template)
-    tuning = tuning_of(plan)
-    model = _model(plan, tuning, ranks, device)
-    for variant in missing:
+    for variant, model in _answering(plan, missing, ranks, device):
         lm = LetterModel(model, renderer, plan.evaluation.batch_size, count.add if ranks.rank == 0 else lambda _: None)
-        with tuning.disabled(model) if variant == "base" else nullcontext():
-            answers = ask_and_describe(lm, tasks, plan.model.path if variant == "base" else f"{plan.model.path}+{plan.identity.name}")
+        answers = ask_and_describe(lm, tasks, plan.model.path if variant == "base" else f"{plan.model.path}+{plan.identity.name}")
         results.refuse_unanswered(variant, answers)
         ranks.from_zero(lambda: results.write(plan.folder.evaluation, variant, answers))  # noqa: B023  # done before the next variant
         if ranks.rank == 0:
@@ -81,9 +80,18 @@ def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTas
             say("evaluated", variant=variant, questions_cut=len(lm.cut) or None, **accuracies)
 
 
-def _model(plan: RunPlan, tuning: Tuning, ranks: Ranks, device: torch.device) -> nn.Module:
+def _answering(plan: RunPlan, variants: Sequence[str], ranks: Ranks, device: torch.device) -> Iterator[tuple[str, nn.Module]]:
+    """Each variant with the model that answers for it until the next is asked for."""
+    base, trained, tuning = model_folder(plan), trained_folder(plan), tuning_of(plan)
     dtype, sharding = compute_dtype(plan.training.precision, device), Sharding.FULL if ranks.world_size > 1 else None
-    return build(model_folder(plan), tuning, dtype, device, sharding, packed=False, trained=trained_folder(plan)).eval()
+    if isinstance(tuning, Full):
+        for variant in variants:
+            yield variant, build(base if variant == "base" else trained, None, dtype, device, sharding, packed=False).eval()
+        return
+    model = build(base, tuning, dtype, device, sharding, packed=False, trained=trained).eval()
+    for variant in variants:
+        with tuning.disabled(model) if variant == "base" else nullcontext():
+            yield variant, model
 
 
 def _prompt(plan: RunPlan, name: str, questions: dict[str, Questions]) -> str:

@@ -1,7 +1,7 @@
-"""Evaluate: base and tuned model answer the same questions, and the adapter takes its final name.
+"""Evaluate: base and tuned model answer the same questions, and what was trained takes its final name.
 
-Each variant's results are complete on the volume before the next is asked; the summary comes after both, and the adapter's name (`checkpoints/final` becomes
-`adapter/`) last of all. Started again, the stage does what is missing of these, in this order.
+Each variant's results are complete on the volume before the next is asked; the summary comes after both, then the name (`checkpoints/final` becomes `adapter/`,
+or `model/` of method Full), and last the merged model where the manifest asks for one. Started again, the stage does what is missing of these, in this order.
 
 One process asks, however many trained; where the executor's torchrun variables name more ranks, a gang does (`agent`), for a base that does not fit one GPU.
 Node 0 then goes on alone.
@@ -19,18 +19,22 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import EvaluationSummary, StageResult, TaskResult, TaskScores
 
-from medfinetune_trainer.artifacts.files import rename_folder, write_text
+from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, rename_folder, write_text
 from medfinetune_trainer.evaluation import results
+from medfinetune_trainer.model.folder import model_folder
+from medfinetune_trainer.model.lora import LowRank
+from medfinetune_trainer.model.merge import merge
+from medfinetune_trainer.model.tuned import tuning_of
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.stages.agent import run_gang
 from medfinetune_trainer.stages.ask import ask, questions_of, trained_folder
 from medfinetune_trainer.stages.node import Node
-from medfinetune_trainer.stages.prepared import require_base, require_prepared
+from medfinetune_trainer.stages.prepared import is_delivered, require_base, require_prepared
 from medfinetune_trainer.telemetry.server import serving_if_asked
 
 
 def run(plan: RunPlan) -> StageResult:
-    """Evaluate what is missing, and release the adapter.
+    """Evaluate what is missing, and release what was trained.
 
     Raises:
         OutputConflict: train is not complete, or what it left is damaged. InvalidData: a task's file cannot be asked.
@@ -41,6 +45,8 @@ def run(plan: RunPlan) -> StageResult:
     trained_folder(plan)
     node = Node.of(os.environ, 1)
     summary = EvaluationSummary.read(plan.folder.summary)
+    if node.rank == 0 and (summary is None or not is_delivered(plan)):
+        require_base(plan, require_prepared(plan))
     if summary is None:
         failed = _ask(plan, node)
         if failed:
@@ -48,8 +54,7 @@ def run(plan: RunPlan) -> StageResult:
     if node.rank:
         return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, "The questions are asked; node 0 sums up.")
     summary = summary or _summed_up(plan)
-    if not plan.folder.adapter.exists():
-        rename_folder(plan.folder.final, plan.folder.adapter)
+    _release(plan)
     numbers = _numbers(summary) | {"seconds": time.monotonic() - started}
     return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, _message(summary), numbers, [_task(scores) for scores in summary.tasks])
 
@@ -57,8 +62,6 @@ def run(plan: RunPlan) -> StageResult:
 def _ask(plan: RunPlan, node: Node) -> StageResult | None:
     """Ask what is missing, here or in a gang; the result of a gang that failed."""
     prepared = require_prepared(plan)
-    if node.rank == 0:
-        require_base(plan, prepared)
     if node.world_size > 1:
         node.require_devices(plan.parallelism)
         outcome = run_gang(plan, Stage.EVALUATE, node)
@@ -72,6 +75,23 @@ def _summed_up(plan: RunPlan) -> EvaluationSummary:
     summary = results.summarise(plan, {name: found.available for name, found in questions_of(plan).items()})
     write_text(plan.folder.summary, summary.to_json())
     return summary
+
+
+def _release(plan: RunPlan) -> None:
+    """Give what was trained its final name, and merge it where the manifest says so; each is there whole or not at all."""
+    released = plan.folder.released(plan.tuning.method)
+    if not released.exists():
+        rename_folder(plan.folder.final, released)
+    if not all(folder.exists() for folder in plan.delivered):
+        remove_unfinished(plan.folder.model)
+        with new_folder(plan.folder.model) as folder:
+            merge(model_folder(plan), _low_rank(plan), released, folder)
+
+
+def _low_rank(plan: RunPlan) -> LowRank:
+    tuning = tuning_of(plan)
+    assert isinstance(tuning, LowRank), "the manifest's rules let nothing else be merged"
+    return tuning
 
 
 def _device(plan: RunPlan) -> torch.device:
