@@ -11,13 +11,15 @@ import torch
 import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from medfinetune_api.choices import Method, Quantization, Sharding
-from medfinetune_api.errors import OutputConflict
+from medfinetune_api.choices import ChatTemplate, Method, Quantization, Sharding
+from medfinetune_api.errors import InvalidManifest, OutputConflict
 from medfinetune_trainer.data.batch import collate
+from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.model.adapter import save_trained
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import _behind_prefix
 from medfinetune_trainer.model.build import build
+from medfinetune_trainer.model.folder import refuse_misfit
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.model.prefix import KEY, PARAMETER
 from peft import PeftModel
@@ -26,7 +28,7 @@ from support.disturbed import torn_after
 from support.gang import gang
 from support.models import CPU, assert_equal, built, documents, low_rank, plain_window, relative, tiny
 from support.plans import tuning_plan
-from support.train import losses, small_run, train_gang, train_here
+from support.train import losses, plan_for, small_run, train_gang, train_here
 from support.tunings import LENGTHS, answered, logits_apart, packed_logits, prefix, trained_and_saved, windows
 from torch import Tensor, nn
 from torch.nn import functional
@@ -116,6 +118,15 @@ def test_a_run_saved_by_two_ranks_goes_on_in_one(tmp_path: Path) -> None:
     expected, found = (load_file(each.folder.final / WEIGHTS) for each in (plan, other))
     assert expected.keys() == {KEY}
     assert relative(found[KEY], expected[KEY]) < 1e-4
+
+
+def test_the_prefix_and_the_longest_row_must_fit_the_positions_of_the_base(tmp_path: Path) -> None:
+    base = tiny(tmp_path / "base", "llama", max_position_embeddings=66)
+    renderer = Renderer(load_tokenizer(base), ChatTemplate.TOKENIZER)
+    short, long = (plan_for(tmp_path, base, tuning=tuning_plan(Method.PREFIX_TUNING, prefix=prefix(tokens).prefix)) for tokens in (2, 3))
+    refuse_misfit(short, base, renderer)
+    with pytest.raises(InvalidManifest, match="rows of 64 tokens behind a prefix of 3; expected at most 66"):
+        refuse_misfit(long, base, renderer)
 
 
 def test_it_learns(base: Path) -> None:

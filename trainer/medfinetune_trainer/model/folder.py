@@ -70,10 +70,10 @@ def refuse_misfit(plan: RunPlan, folder: Path, renderer: Renderer) -> None:
     if isinstance(known, int) and tokens > known:
         remedy = "Use the tokenizer that was published with the weights, or weights resized to this one."
         raise InvalidModel(file, found=f"vocab_size {known}", expected=f"at least {tokens}, for the tokens of its tokenizer", remedy=remedy)
-    positions = config.get("max_position_embeddings")
-    if isinstance(positions, int) and plan.data.max_length > positions:
-        remedy = f"Lower maxLength to {positions}, or choose a base with more positions."
-        found = f"rows of {plan.data.max_length} tokens"
+    positions, prefix = config.get("max_position_embeddings"), plan.tuning.prefix.num_virtual_tokens if plan.tuning.prefix else 0
+    if isinstance(positions, int) and plan.data.max_length + prefix > positions:
+        remedy = f"Lower maxLength to {max(0, positions - prefix)}, or choose a base with more positions."
+        found = f"rows of {plan.data.max_length} tokens" + (f" behind a prefix of {prefix}" if prefix else "")
         raise InvalidManifest("spec.data.maxLength", found=found, expected=f"at most {positions}, max_position_embeddings of {file}", remedy=remedy)
 
 
