@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 
 from medfinetune_api.choices import Stage
@@ -33,12 +34,13 @@ def follow_progress(draft: Draft) -> None:
 
 def complete_progress(draft: Draft, result: StageResult | None) -> None:
     """Training is complete: its last step, and the loss that the gang ended with. Nothing where no step was ever seen."""
-    before, prepared = draft.status.progress, draft.status.prepared
-    total = before.total_steps if before else prepared.total_steps if prepared else 0
-    if total:
-        loss = _measure(result.numbers.get("loss") if result else None)
-        fields = {"step": total, "percent": 100, "seconds_left": 0.0, "loss": loss if loss is not None else before and before.loss, "update_time": draft.stamp}
-        draft.update(progress=before.model_copy(update=fields) if before else Progress.model_validate({"total_steps": total, **fields}))
+    before, prepared, numbers = draft.status.progress, draft.status.prepared, result.numbers if result else {}
+    planned = before.total_steps if before else prepared.total_steps if prepared else 0
+    if planned:
+        loss, steps = _measure(numbers.get("loss")), _last_step(numbers, planned)
+        end = {"step": steps, "total_steps": steps, "percent": 100, "seconds_left": 0.0, "update_time": draft.stamp}
+        fields = end | {"loss": loss if loss is not None else before and before.loss}
+        draft.update(progress=before.model_copy(update=fields) if before else Progress.model_validate(fields))
 
 
 def newest(reports: tuple[Report, ...]) -> Report | None:
@@ -63,6 +65,11 @@ def slowest(draft: Draft) -> RankStep | None:
 def pod_of_rank(draft: Draft, rank: int) -> int:
     """Completion index of the pod that a rank runs in."""
     return rank // draft.run.plan.parallelism.processes_per_node if isinstance(draft.run.plan, RunPlan) else rank
+
+
+def _last_step(numbers: Mapping[str, float], planned: int) -> int:
+    """The last of the planned steps; a run that stopped early has fewer, and has done them all."""
+    return int(min(planned, max(1.0, numbers.get("steps", planned)))) if numbers.get("stopped_early") else planned
 
 
 def _is_of(progress: Progress, attempt: Attempt) -> bool:
