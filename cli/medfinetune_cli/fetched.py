@@ -69,13 +69,19 @@ def fetched(cluster: Cluster, name: str, *, to: Path | None, what: What, image: 
 
 
 def wanted_paths(run: RunState, what: What) -> tuple[str, ...]:
-    """Paths relative to the run's folder; none means all. Raises NothingToFetch where there is no adapter, or no model, that may be used."""
+    """Paths relative to the run's folder; none means all. What evaluate left comes with its lineage, for `medfinetune verify`.
+
+    Raises NothingToFetch where there is no adapter, or no model, that may be used.
+    """
     layout, usable = RunFolder(Path()), run.status.artifacts
     there = {What.ADAPTER: usable and usable.adapter, What.MODEL: usable and usable.model}
     if what in there and not there[what]:
         raise _nothing(run, what, next((each for each, path in there.items() if path), None))
     folders = {What.ADAPTER: layout.adapter, What.MODEL: layout.model, What.EVALUATION: layout.evaluation, What.METRICS: layout.metrics}
-    return (str(folders[what]),) if what in folders else ()
+    if what not in folders:
+        return ()
+    verifiable = () if what is What.METRICS else (str(layout.lineage),)
+    return str(folders[what]), *verifiable
 
 
 def _nothing(run: RunState, what: What, other: What | None) -> NothingToFetch:

@@ -11,12 +11,15 @@ from rich.table import Table
 def files(folder: RunFolder) -> dict[str, str]:
     """What each thing of the run folder is, by its path relative to the folder; only what is there."""
     known = {
+        folder.report: "the whole run on one page; opens without a network",
         folder.adapter: "the adapter, plain PEFT layout: PeftModel.from_pretrained(base, this folder)",
         folder.model: "a whole model, Hugging Face layout: from_pretrained(this folder); no adapter is needed",
         folder.final: "what was trained, not evaluated yet",
         folder.summary: "accuracy, n and intervals by task, language and subject",
         folder.evaluation: "lm-evaluation-harness's results; its samples hold record text",
+        folder.lineage: "what it was made from, and every file's hash: medfinetune verify",
         folder.metrics: "every step, validation and memory sample, one JSON object a line",
+        folder.tensorboard: "the same, for tensorboard --logdir",
         folder.prepared: "what prepare measured and chose",
         folder.plan: "the plan: all that the run was told",
         folder.data: "tokenised records and packing indexes; holds record text in token form",

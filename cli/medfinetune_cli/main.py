@@ -14,12 +14,14 @@ from medfinetune_cli.cancel import cancel
 from medfinetune_cli.fetch import fetch
 from medfinetune_cli.logs import logs
 from medfinetune_cli.output import OUTPUT_FORMAT_HELP, Format
+from medfinetune_cli.report import report
 from medfinetune_cli.resume import resume
 from medfinetune_cli.run import run
 from medfinetune_cli.status import status
 from medfinetune_cli.submit import submit
 from medfinetune_cli.suspend import suspend
 from medfinetune_cli.validate import validate
+from medfinetune_cli.verify import verify
 from medfinetune_cli.version import show_version
 
 PLUGIN = Path(sys.argv[0]).name.startswith("kubectl-")
@@ -58,13 +60,17 @@ RUN_HELP = _examples(
 )
 PLACES_HELP = _block(
     "What the run's folder holds",
+    "report.html              the whole run on one page, without a network",
     "adapter/                 the adapter in plain PEFT layout, once evaluated",
     "evaluation/summary.json  accuracy, n, intervals by task, language, subject",
     "metrics.jsonl            every training step, one JSON object a line",
+    "lineage.json             what it was made from, and every file's hash",
     "plan.json prepared.json  what the run was told; what prepare measured",
     "checkpoints/ data/       what an interrupted run continues from",
 )
 VALIDATE_HELP = _examples("validate manifest.yaml", "validate manifest.yaml --output json | jq '.problems[].where'")
+REPORT_HELP = _examples("report results/ward-assistant-1a2b3c4d", "report results/ward-assistant-1a2b3c4d -o json | jq .evaluation")
+VERIFY_HELP = _examples("verify results/ward-assistant-1a2b3c4d")
 SUBMIT_HELP = _examples("submit manifest.yaml", "submit manifest.yaml --dry-run=server", "submit manifest.yaml -n oncology --wait")
 STATUS_HELP = _examples("status", "status ward-assistant --watch", "status ward-assistant -o json | jq .waitsFor")
 LOGS_HELP = _examples("logs ward-assistant --follow", "logs ward-assistant --stage train --attempt 1 --rank 0 --tail 50")
@@ -81,6 +87,8 @@ app = typer.Typer(
 )
 app.command("run", epilog="\n\n".join((RUN_HELP, PLACES_HELP, _exit_codes())))(run)
 app.command("validate", epilog=VALIDATE_HELP)(validate)
+app.command("report", epilog=REPORT_HELP)(report)
+app.command("verify", epilog=VERIFY_HELP)(verify)
 app.command("version")(show_version)
 app.command("submit", epilog=SUBMIT_HELP, rich_help_panel=CLUSTER)(submit)
 app.command("status", epilog="\n\n".join((STATUS_HELP, _exit_codes())), rich_help_panel=CLUSTER)(status)

@@ -1,67 +1,46 @@
-"""The end of a run: what it measured and where it lies, or in one message why it ended early."""
+"""`medfinetune report FOLDER`: the whole of a run on one page, made anew from what lies in its folder."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from medfinetune_api.exits import EXITS, exit_of
-from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary, Prepared
-from rich.text import Text
+import typer
 
-from medfinetune_cli.executor import StageRun
-from medfinetune_cli.folder_map import files, folder_map
-from medfinetune_cli.output import Format, console, write_json
-from medfinetune_cli.tables import mixture_table, packing_line, results_table
+from medfinetune_cli.output import Format, FormatOption, chosen, console, refusals, write_json
+
+FolderArgument = Annotated[Path, typer.Argument(help="The run's folder, or all that was fetched of it.", show_default=False)]
 
 
-def report(plan: RunPlan, runs: Sequence[StageRun], form: Format) -> None:
-    """Tables and the folder's map on stdout, or one JSON object; a failure's message goes to stderr."""
+def report(context: typer.Context, folder: FolderArgument, output: FormatOption = None) -> None:
+    """Write a run's report.html: curves, memory, accuracy with intervals, attempts.
+
+    One file that opens without a network and holds no record text. Evaluate
+    writes it at its end; here it is made anew from what lies in the folder, also
+    of a run that failed, was purged, was fetched, or is still at work. Needs no
+    GPU and not the extra `trainer`.
+    """
+    form = chosen(context, output)
+    with refusals(form):
+        from medfinetune_cli.trainer_tool import ask_tool
+
+        answer = ask_tool("report", folder)
+        _tell(answer, form)
+    raise typer.Exit(answer["exitCode"])
+
+
+def _tell(answer: dict[str, Any], form: Format) -> None:
     if form is Format.JSON:
-        write_json(as_json(plan, runs))
-    elif runs[-1].result.exit_code:
-        _print_failure(plan, runs[-1])
-    else:
-        _print_results(plan)
-
-
-def as_json(plan: RunPlan, runs: Sequence[StageRun]) -> dict[str, Any]:
-    """The run as one object: how it ended, each stage's own result, what was measured, and what lies in the folder."""
-    last, folder = runs[-1].result, plan.folder
-    prepared, summary = Prepared.read(folder.prepared), EvaluationSummary.read(folder.summary)
-    return {
-        "exitCode": last.exit_code,
-        "reason": last.reason,
-        "message": last.message,
-        "planSha256": plan.sha256,
-        "folder": str(folder.root),
-        "stages": [{"skipped": run.skipped, **json.loads(run.result.to_json())} for run in runs],
-        "prepared": json.loads(prepared.to_json()) if prepared else None,
-        "evaluation": json.loads(summary.to_json()) if summary else None,
-        "files": files(folder),
-    }
-
-
-def _print_results(plan: RunPlan) -> None:
+        write_json(answer)
+        return
+    if answer["exitCode"]:
+        out = console("stderr")
+        for problem in answer["problems"]:
+            out.print(f"{problem['where']}: {problem['found']}; expected {problem['expected']}. {problem['remedy']}", soft_wrap=True)
+        return
     out = console("stdout")
-    prepared, summary = Prepared.read(plan.folder.prepared), EvaluationSummary.read(plan.folder.summary)
-    if prepared:
-        out.print(mixture_table(prepared))
-        out.print(packing_line(prepared.packing) + "\n", soft_wrap=True)
-    if summary:
-        out.print(results_table(summary))
-        out.print()
-    out.print(folder_map(plan.folder))
-
-
-def _print_failure(plan: RunPlan, last: StageRun) -> None:
-    meaning = EXITS[exit_of(last.result.exit_code)]
-    out = console("stderr")
-    ending = Text.assemble((last.result.stage, "bold red"), " ended with ", (last.result.reason, "bold"), f" (exit code {last.result.exit_code})")
-    out.print(ending, soft_wrap=True)
-    out.print(f"  {last.result.message}", soft_wrap=True)
-    if meaning.retryable:
-        out.print("  The same command continues this run.", style="dim", soft_wrap=True)
-    out.print(f"  The run's folder: {plan.folder.root}", style="dim", soft_wrap=True)
+    out.print(f"{answer['name']}: {answer['state']}", soft_wrap=True)
+    for task in (answer["evaluation"] or {"tasks": []})["tasks"]:
+        tuned = task["tuned"]
+        out.print(f"  {task['task']}: {tuned['accuracy']:.1%} of {tuned['n']:,} [{tuned['low']:.1%}, {tuned['high']:.1%}]", soft_wrap=True)
+    out.print(f"  {answer['report']}", soft_wrap=True)

@@ -44,7 +44,7 @@ def run(context: typer.Context, manifest: ManifestArgument, models: Models, data
         check_trainer()
         from medfinetune_cli.executor import execute
         from medfinetune_cli.planning import planned
-        from medfinetune_cli.report import report
+        from medfinetune_cli.run_report import report
 
         plan = planned(manifest, models, data, output)
         runs = execute(plan, say)

@@ -43,13 +43,10 @@ class Run:
         return "Not complete: prepared, not trained" if self.prepared else "Not complete: not prepared"
 
 
-def read_run(root: Path, lineage: Lineage | None = None, ended: StageResult | None = None) -> Run:
-    """The run in a folder, which may be fetched, purged, failed, or still at work. Raises OutputConflict where there is no plan that can be read.
+def read_run(root: Path, ended: StageResult | None = None) -> Run:
+    """The run in the folder `root`, which may be fetched, purged, failed, or still at work; `ended` is how its last stage ended.
 
-    Args:
-        root: the run's folder.
-        lineage: where it is about to be written; read from the folder otherwise.
-        ended: how the last stage ended.
+    Raises OutputConflict where there is no plan that can be read.
     """
     folder = RunFolder(root)
     plan = RunPlan.read(folder.plan) if root.is_dir() else None
@@ -57,6 +54,11 @@ def read_run(root: Path, lineage: Lineage | None = None, ended: StageResult | No
         found = "a plan that cannot be read" if folder.plan.exists() else "no such file"
         remedy = "Name a run's folder: what `medfinetune run` wrote below --output, or what `medfinetune fetch --what all` made."
         raise OutputConflict(str(folder.plan), found=found, expected="the plan of a run", remedy=remedy)
+    return run_of(plan, folder, ended=ended)
+
+
+def run_of(plan: RunPlan, folder: RunFolder, lineage: Lineage | None = None, ended: StageResult | None = None) -> Run:
+    """What lies in `folder` of the run of `plan`; `lineage` is one that is about to be written there."""
     damaged: list[str] = []
     prepared = _read(Prepared, folder.prepared, plan, damaged)
     summary = _read(EvaluationSummary, folder.summary, plan, damaged)

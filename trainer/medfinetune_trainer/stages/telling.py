@@ -14,7 +14,7 @@ from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import storage_errors, write_text
 from medfinetune_trainer.artifacts.lineage import Lineage, lineage_of, write
 from medfinetune_trainer.report.card import CARD, card
-from medfinetune_trainer.report.run import read_run
+from medfinetune_trainer.report.run import run_of
 from medfinetune_trainer.report.write import write_report
 from medfinetune_trainer.stages.prepared import require_prepared
 from medfinetune_trainer.telemetry.log import say, type_name
@@ -49,7 +49,7 @@ def tell(plan: RunPlan, summary: EvaluationSummary) -> None:
 def _report(plan: RunPlan, lineage: Lineage) -> None:
     """A page that cannot be made is a defect of ours, and no reason to withhold a model: it is said, and `medfinetune report` makes it later."""
     try:
-        write_report(plan.folder.root, read_run(plan.folder.root, lineage))
+        write_report(plan.folder.root, run_of(plan, plan.folder, lineage))
     except Refusal:
         raise
     except Exception as error:

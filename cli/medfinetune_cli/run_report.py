@@ -1,0 +1,82 @@
+"""The end of a run: what it measured and where it lies, or in one message why it ended early."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from medfinetune_api.errors import Refusal
+from medfinetune_api.exits import EXITS, Exit, exit_of
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
+from rich.text import Text
+
+from medfinetune_cli.executor import StageRun
+from medfinetune_cli.folder_map import files, folder_map
+from medfinetune_cli.output import Format, console, say, write_json
+from medfinetune_cli.tables import mixture_table, packing_line, results_table
+from medfinetune_cli.trainer_tool import ask_tool
+
+
+def report(plan: RunPlan, runs: Sequence[StageRun], form: Format) -> None:
+    """Tables and the folder's map on stdout, or one JSON object; a failure's message goes to stderr. Of a failed run the page is made first."""
+    _tell_of_failure(plan, runs[-1].result)
+    if form is Format.JSON:
+        write_json(as_json(plan, runs))
+    elif runs[-1].result.exit_code:
+        _print_failure(plan, runs[-1])
+    else:
+        _print_results(plan)
+
+
+def as_json(plan: RunPlan, runs: Sequence[StageRun]) -> dict[str, Any]:
+    """The run as one object: how it ended, each stage's own result, what was measured, and what lies in the folder."""
+    last, folder = runs[-1].result, plan.folder
+    prepared, summary = Prepared.read(folder.prepared), EvaluationSummary.read(folder.summary)
+    return {
+        "exitCode": last.exit_code,
+        "reason": last.reason,
+        "message": last.message,
+        "planSha256": plan.sha256,
+        "folder": str(folder.root),
+        "stages": [{"skipped": run.skipped, **json.loads(run.result.to_json())} for run in runs],
+        "prepared": json.loads(prepared.to_json()) if prepared else None,
+        "evaluation": json.loads(summary.to_json()) if summary else None,
+        "files": files(folder),
+    }
+
+
+def _tell_of_failure(plan: RunPlan, last: StageResult) -> None:
+    """Best effort: a page that cannot be made changes nothing of how the run ended."""
+    if not last.exit_code or last.exit_code == Exit.INTERRUPTED or not plan.folder.plan.exists():
+        return
+    try:
+        answer = ask_tool("report", plan.folder.root, "--ended", last.to_json())
+        made = None if answer["exitCode"] else answer["report"]
+    except Refusal:
+        made = None
+    say(f"report: {made}" if made else f"report: none could be made (medfinetune report {plan.folder.root})")
+
+
+def _print_results(plan: RunPlan) -> None:
+    out = console("stdout")
+    prepared, summary = Prepared.read(plan.folder.prepared), EvaluationSummary.read(plan.folder.summary)
+    if prepared:
+        out.print(mixture_table(prepared))
+        out.print(packing_line(prepared.packing) + "\n", soft_wrap=True)
+    if summary:
+        out.print(results_table(summary))
+        out.print()
+    out.print(folder_map(plan.folder))
+
+
+def _print_failure(plan: RunPlan, last: StageRun) -> None:
+    meaning = EXITS[exit_of(last.result.exit_code)]
+    out = console("stderr")
+    ending = Text.assemble((last.result.stage, "bold red"), " ended with ", (last.result.reason, "bold"), f" (exit code {last.result.exit_code})")
+    out.print(ending, soft_wrap=True)
+    out.print(f"  {last.result.message}", soft_wrap=True)
+    if meaning.retryable:
+        out.print("  The same command continues this run.", style="dim", soft_wrap=True)
+    out.print(f"  The run's folder: {plan.folder.root}", style="dim", soft_wrap=True)
