@@ -2,7 +2,8 @@
 
 1. The varlen kernel attends within documents exactly as the loop over documents does.
 2. The gathered 4-bit base is bit-equal before and after training steps, for each sharding.
-3. The whole example runs on the GPU in BF16 and in FP16, and its memory series are there.
+3. A micro-batch that does not fit is halved within its step (`out_of_memory`).
+4. The whole example runs on the GPU in BF16 and in FP16, and its memory series are there.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from medfinetune_trainer.model.lora import LowRank
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.model.sharding import clip_grad_norm, trainable
 from tiny_base import build
+
+from benchmarks.gpu.out_of_memory import out_of_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "01-minimal"
@@ -112,7 +115,7 @@ def record(name: str, results: dict[str, Any]) -> None:
 def main() -> int:
     """Run every check, keep a GPU's results, and print one line a check."""
     device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cuda")
-    checks: tuple[Callable[[torch.device], dict[str, Any]], ...] = (attention, bits, example)
+    checks: tuple[Callable[[torch.device], dict[str, Any]], ...] = (attention, bits, out_of_memory, example)
     results = {check.__name__: check(device) for check in checks}
     if device.type == "cuda":
         record(torch.cuda.get_device_name(device), results)

@@ -12,7 +12,7 @@ import torch
 from medfinetune_trainer.data.batch import PackedBatch
 from medfinetune_trainer.model.loss import LossSums, packed_loss
 from medfinetune_trainer.optim.fitting import PassTooLarge
-from medfinetune_trainer.stages import train_loop
+from medfinetune_trainer.stages import trainee
 from support.train import train_rank
 from torch import nn
 
@@ -31,7 +31,7 @@ def card(room: Room) -> Iterator[None]:
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return packed_loss(model, batch, groups)
 
-    with patch.object(train_loop, "packed_loss", loss):
+    with patch.object(trainee, "packed_loss", loss):
         yield
 
 

@@ -131,3 +131,25 @@ def test_records_without_choices_are_refused_by_line(tmp_path: Path) -> None:
     (tmp_path / "pairs.jsonl").write_text('{"question": "Q", "answer": "A"}\n', encoding="utf-8")
     with pytest.raises(InvalidData, match=r"pairs\.jsonl:1: found a record of format QuestionAnswer without choices"):
         read_questions(task("pairs", tmp_path / "pairs.jsonl", Format.QUESTION_ANSWER, "en", tmp_path), tmp_path, seed=0)
+
+
+def test_questions_that_do_not_fit_at_once_are_asked_in_smaller_passes_with_the_same_answers(
+    model: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tasks, renderer, forward, passes = [ExamTask("kormedmcqa", kormedmcqa_questions(), "")], Renderer(tokenizer, ChatTemplate.TOKENIZER), model.forward, []
+    whole = ask(LetterModel(model, renderer, batch_size=4), tasks)
+
+    def small(rows: torch.Tensor, **options: Any) -> Any:
+        if len(rows) > 1:
+            raise torch.OutOfMemoryError
+        passes.append(len(rows))
+        return forward(rows, **options)
+
+    monkeypatch.setattr(model, "forward", small)
+    lm = LetterModel(model, renderer, batch_size=4)
+    halved = ask(lm, tasks)
+    assert (lm.fitting.rows, len(passes)) == (1, len(kormedmcqa_questions()))
+    assert capfd.readouterr().err.count("out of memory") == 2
+    for mine, yours in zip(halved["samples"]["kormedmcqa"], whole["samples"]["kormedmcqa"], strict=True):
+        likelihoods = ([float(text) for text, _ in each["filtered_resps"]] for each in (mine, yours))
+        torch.testing.assert_close(*map(torch.tensor, likelihoods), rtol=0, atol=1e-4)

@@ -47,7 +47,9 @@ def test_nothing_is_served_before_it_was_measured(tmp_path: Path) -> None:
 
 
 def test_gang_figures_come_from_rank_0_and_memory_from_every_rank(tmp_path: Path) -> None:
-    first = snapshot(0, step=4, resume_step=2, as_of="now", tokens=1000, loss=0.5, memory={"rss": 7, "rss_peak": 9, "vram_peak": 50})
+    first = snapshot(
+        0, step=4, resume_step=2, as_of="now", tokens=1000, loss=0.5, micro_batch=2, out_of_memory=1, memory={"rss": 7, "rss_peak": 9, "vram_peak": 50}
+    )
     for seconds in (0.07, 3.0, 1000.0):
         first.observe(seconds)
     first.write(tmp_path)
@@ -57,6 +59,8 @@ def test_gang_figures_come_from_rank_0_and_memory_from_every_rank(tmp_path: Path
     assert found["medfinetune_loss", ""] == 0.5
     assert found["medfinetune_tokens_total", ""] == 1000
     assert found["medfinetune_progress_ratio", ""] == 0.4
+    assert (found["medfinetune_micro_batch_rows", ""], found["medfinetune_out_of_memory_total", ""]) == (2, 1)
+    assert (status["microBatch"], status["outOfMemory"]) == (2, 1)
     assert [found["medfinetune_vram_peak_bytes", f"rank={rank}"] for rank in (0, 1)] == [50, 60]
     assert found["medfinetune_step_seconds_count", "rank=0"] == 3
     assert found["medfinetune_step_seconds_bucket", "le=5.0,rank=0"] == 2

@@ -113,6 +113,7 @@ def test_a_loss_of_nan_ends_as_diverged_and_keeps_checkpoints(tmp_path: Path, lo
     assert (code, result["reason"]) == (Exit.DIVERGED, "Diverged")
     assert "step 2" in result["message"]
     assert "rows" in result["message"]
+    assert "(exam-" in result["message"], "the documents, by number and source"
     assert read_checkpoint(plan.folder.checkpoints / "step-1") is not None
     assert not plan.folder.final.exists()
 

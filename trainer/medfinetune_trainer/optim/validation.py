@@ -55,7 +55,7 @@ def validate(parts: Parts, rows: Rows, languages: Sequence[str], ranks: Ranks, m
             batch = rows.batch(each.rows)
             sums = parts.loss(parts.module, (batch if each.counts else batch.without_loss()).to(parts.device))
             column = _column(sums.group_loss, sums.group_correct, sums.group_tokens)
-            passes.append((each.rows, float(column[0].sum())))
+            passes += [(each.rows, float(column[0].sum()))] if each.counts else []
             totals += column
     loss, correct, tokens = torch.tensor(ranks.sum(totals.flatten().tolist()), dtype=torch.float64).view_as(totals)
     if not loss.isfinite().all():

@@ -33,6 +33,7 @@ from medfinetune_trainer.stages.outcome import STOP
 from medfinetune_trainer.stages.saving import Remembers, Saver, resume, saving
 from medfinetune_trainer.stages.train_record import Record, recording
 from medfinetune_trainer.stages.trainee import trainee
+from medfinetune_trainer.telemetry.heartbeat import beat
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ def train(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device,
         loop = _Loop(plan, prepared, stepper, judge, record, saver, fitting, stop=(folder / STOP).exists)
         loop.run(done)
         saver.finish()
+        beat("saving what was trained")
         judge.save_final()
         return judge.numbers(record.snapshot.step) | record.numbers(ranks)
 
@@ -102,6 +104,7 @@ class _Loop:
 
     def _heed(self, done: int) -> None:
         """All ranks stop after the same step, whichever was asked, and learn after the same step how a checkpoint ended. Raises Interrupted; as `Saver`."""
+        beat(f"between steps {done} and {done + 1}")
         ranks = self.stepper.ranks
         stops, settled = ranks.sum([self.stop(), self.saver.settled()])
         if settled == ranks.world_size:
