@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import torch
 from medfinetune_api.choices import Method, Sharding
-from medfinetune_api.errors import StorageFailed
+from medfinetune_api.errors import OutputConflict, StorageFailed
 from medfinetune_trainer.artifacts.files import new_folder, write_text
+from medfinetune_trainer.model.build import build
 from safetensors.torch import load_file
 from support.gang import gang
-from support.models import adapted, read_by_peft, save_adapter, tiny, train_and_save
+from support.models import CPU, adapted, low_rank, read_by_peft, save_adapter, tiny, train_and_save
+from torch import Tensor, nn
 
 
 @pytest.mark.parametrize("method", [Method.QLORA, Method.LORA])
@@ -71,3 +73,24 @@ def test_an_adapter_larger_than_a_file_may_be_is_a_storage_failure(tmp_path: Pat
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not (tmp_path / "adapter").exists()
+
+
+def test_a_model_is_built_from_a_trained_adapter_of_its_own_shape_only(tmp_path: Path) -> None:
+    base, adapter = tiny(tmp_path / "base", "llama"), tmp_path / "adapter"
+    saved = adapted(base)
+    with new_folder(adapter) as folder:
+        save_adapter(saved, folder, "base")
+
+    def read(folder: Path, **lora: Any) -> dict[str, Tensor]:
+        return trained(build(base, low_rank(moved=False, **lora), torch.float32, CPU, None, packed=False, trained=folder))
+
+    expected, found = trained(saved), read(adapter)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[name], weight) for name, weight in expected.items())
+    for other in ({"rank": 8}, {"alpha": 9.0}, {"target_modules": ("q_proj",)}):
+        with pytest.raises(OutputConflict, match=r"an adapter that cannot be read.*of this run's shape"):
+            read(adapter, **other)
+
+
+def trained(module: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach() for name, parameter in module.named_parameters() if parameter.requires_grad}

@@ -7,6 +7,7 @@ a file that is larger than the memory a process may have cannot be made.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import defaultdict
@@ -28,6 +29,8 @@ DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF1
 """What a weight may be stored as, in safetensors' words."""
 DERIVED = r"rotary_emb\.inv_freq|(^|\.)position_ids$"
 """Buffers that old checkpoints hold, and that models compute today."""
+CHUNK = 1 << 24
+"""Bytes hashed at a time."""
 SAME_MODEL = "Copy the model again; config.json and the weights must be of the same model."
 
 
@@ -48,12 +51,13 @@ def locate(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
     """Where each weight of `model` lies, by its name in the model; tied weights that the files hold once lie in the same place. Reads headers alone.
 
     Raises:
-        InvalidModel: a weight is missing, unknown, or of another shape; a file is damaged or not there; weights are not in floating point of 16 bits or more.
+        InvalidModel: a weight is missing, unknown, of another shape, or of a type other than floating point in 16 bits or more; tied weights differ; a file is
+            damaged or not there.
     """
     found = {name: stored for file in weight_files(folder) for name, stored in header(file).items()}
     named = _renamed(model, found)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    _follow_ties(model, named)
+    _follow_ties(folder, model, named)
     ignored = re.compile("|".join([DERIVED, *(model._keys_to_ignore_on_load_unexpected or ())]))
     _refuse(folder, "missing", expected.keys() - named.keys())
     _refuse(folder, "of another shape", {name for name in named.keys() & expected.keys() if named[name].shape != expected[name]})
@@ -128,12 +132,30 @@ def _renamed(model: PreTrainedModel, found: Mapping[str, Stored]) -> dict[str, S
     return named
 
 
-def _follow_ties(model: PreTrainedModel, named: dict[str, Stored]) -> None:
-    """Give a tied weight that the files leave out the place of the one that they hold."""
+def _follow_ties(folder: Path, model: PreTrainedModel, named: dict[str, Stored]) -> None:
+    """Give two weights that config.json ties one place, whether the files hold one of them or both. Raises InvalidModel where they hold two that differ."""
     for target, source in model.all_tied_weights_keys.items():
-        if held := named.get(source) or named.get(target):
-            named.setdefault(target, held)
-            named.setdefault(source, held)
+        held = [named[name] for name in (source, target) if name in named]
+        if len({_digest(each) for each in held} if len(held) > 1 else held) > 1:
+            remedy = "Set tie_word_embeddings to false in config.json, or copy the model again."
+            raise InvalidModel(
+                str(folder), found=f"{source} and {target} with different values", expected="one weight, as config.json ties them", remedy=remedy
+            )
+        if held:
+            named[source] = named[target] = held[0]
+
+
+def _digest(stored: Stored) -> bytes:
+    digest, left = hashlib.sha256(), stored.end - stored.start
+    try:
+        with stored.file.open("rb") as opened:
+            opened.seek(stored.start)
+            while left and (part := opened.read(min(left, CHUNK))):
+                digest.update(part)
+                left -= len(part)
+    except OSError as error:
+        raise _unreadable(stored.file, error) from error
+    return digest.digest()
 
 
 def _refuse(folder: Path, problem: str, names: Collection[str]) -> None:
