@@ -14,6 +14,8 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
+import traceback
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +36,7 @@ from medfinetune_trainer.model.sharding import clip_grad_norm, trainable
 from tiny_base import build
 
 from benchmarks.gpu.out_of_memory import out_of_memory
+from benchmarks.gpu.study import study
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "01-minimal"
@@ -106,19 +109,53 @@ def _run_example(device: torch.device, precision: str) -> dict[str, Any]:
 def record(name: str, results: dict[str, Any]) -> None:
     """Keep the results of a GPU under its name; a processor's would prove nothing here."""
     versions = {package: version(package) for package in ("torch", "transformers", "peft", "bitsandbytes")}
-    report = {"device": name, "python": platform.python_version(), "cores": os.cpu_count(), "versions": versions, "results": results}
+    report = {
+        "device": name,
+        "driver": _driver(),
+        "cuda": torch.version.cuda,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "versions": versions,
+        "results": results,
+    }
     folder = ROOT / "benchmarks" / "results" / "gpu"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name.lower().replace(' ', '-')}.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
+def _attempt(check: Callable[[torch.device], dict[str, Any]], device: torch.device) -> dict[str, Any]:
+    """A check's result with its seconds, or what broke it: the others go on."""
+    started = time.perf_counter()
+    try:
+        result = check(device)
+    except Exception as error:
+        traceback.print_exc()
+        result = {"error": f"{type(error).__name__}: {error}"[:500], "passed": False}
+        if dist.is_initialized():
+            dist.destroy_process_group()
+    return result | {"seconds": round(time.perf_counter() - started, 1)}
+
+
+def _driver() -> str | None:
+    """Version of the GPU's driver."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except Exception:  # a description is worth no check
+        return None
+
+
 def main() -> int:
     """Run every check, keep a GPU's results, and print one line a check."""
     device = torch.device(sys.argv[1] if len(sys.argv) > 1 else "cuda")
-    checks: tuple[Callable[[torch.device], dict[str, Any]], ...] = (attention, bits, out_of_memory, example)
-    results = {check.__name__: check(device) for check in checks}
-    if device.type == "cuda":
-        record(torch.cuda.get_device_name(device), results)
+    checks: tuple[Callable[[torch.device], dict[str, Any]], ...] = (attention, bits, out_of_memory, study, example)
+    results: dict[str, dict[str, Any]] = {}
+    for check in checks:
+        results[check.__name__] = _attempt(check, device)
+        if device.type == "cuda":
+            record(torch.cuda.get_device_name(device), results)  # after each: what was measured stays, whatever comes after
     for check, result in results.items():
         print(f"{check}: {'passed' if result['passed'] else 'FAILED'}")
     return 0 if all(result["passed"] for result in results.values()) else 1
