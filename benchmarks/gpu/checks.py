@@ -3,7 +3,8 @@
 1. The varlen kernel attends within documents exactly as the loop over documents does.
 2. The gathered 4-bit base is bit-equal before and after training steps, for each sharding.
 3. A micro-batch that does not fit is halved within its step (`out_of_memory`).
-4. The whole example runs on the GPU in BF16 and in FP16, and its memory series are there.
+4. The study's four steps on the Gemma-3-4B shape: peak memory and tokens a second, beside TRL (`study`).
+5. The whole example runs on the GPU in BF16 and in FP16, and its memory series are there.
 """
 
 from __future__ import annotations
