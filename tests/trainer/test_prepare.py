@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from medfinetune_api.choices import ChatTemplate, LossOn, Overlong, Sharding, Toggle
+from medfinetune_api.choices import ChatTemplate, LossOn, Overlong
 from medfinetune_api.errors import InvalidData, InvalidManifest, InvalidModel, Refusal
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan, SourcePlan, ValidationPlan
@@ -28,7 +28,6 @@ from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.stages import prepare
-from medfinetune_trainer.stages.prepare import choose
 from medfinetune_trainer.stages.tables import show
 from support.stages import EXAMPLE, SOURCES, Ended, example_plan, models_volume, run_stage
 
@@ -365,20 +364,6 @@ def test_identical_documents_have_one_identity(tmp_path: Path) -> None:
     assert found.identities[0] != found.identities[1]
 
 
-@pytest.mark.parametrize(
-    ("nodes", "gpus", "sharding", "checkpointing"),
-    [(1, 0, Sharding.NONE, False), (2, 0, Sharding.ADAPTERS_ONLY, False), (1, 1, Sharding.NONE, True), (1, 4, Sharding.ADAPTERS_ONLY, True)],
-)
-def test_auto_is_chosen_by_the_stated_rules(tmp_path: Path, nodes: int, gpus: int, sharding: Sharding, checkpointing: bool) -> None:
-    plan = example_plan(tmp_path, parallelism={"nodes": nodes, "gpusPerNode": gpus})
-    chosen = choose(plan, models_volume() / "base")
-    assert (chosen.sharding, chosen.micro_batch, chosen.activation_checkpointing) == (sharding, 1, checkpointing)
-    asked = {"training": plan.training.model_copy(update={"activation_checkpointing": Toggle.OFF, "micro_batch": 3})}
-    asked["parallelism"] = plan.parallelism.model_copy(update={"sharding": Sharding.FULL})
-    chosen = choose(plan.model_copy(update=asked), models_volume() / "base")
-    assert (chosen.sharding, chosen.micro_batch, chosen.activation_checkpointing) == (Sharding.FULL, 3, False)
-
-
 class Terminal(StringIO):
     """A stderr that says it is a terminal."""
 
@@ -396,7 +381,8 @@ def test_the_mixture_is_a_table_on_a_terminal_and_json_lines_elsewhere(plan: Run
         assert "Mixture of an epoch" in shown
         assert "kormedmcqa" in shown
         assert "steps an epoch" in shown
+        assert "Memory of a rank" in shown
     else:
         events = [json.loads(line) for line in shown.splitlines()]
-        assert [event["event"] for event in events] == ["mixture", "mixture", "packing", "chosen"]
+        assert [event["event"] for event in events] == ["mixture", "mixture", "packing", "chosen", "memory"]
         assert [event["samples"] for event in events[:2]] == [row.samples for row in prepared(plan).sources]

@@ -35,12 +35,12 @@ def _dequantised(shape: ModelShape, job: Job) -> int:
 
 
 def gathered_bytes(shape: ModelShape, job: Job, setting: Setting, trained: Trained) -> float:
-    """Whole weights on this rank beside its share: of Full the ends through the whole pass, and a few layers; of AdaptersOnly the layers' adapters."""
+    """Whole weights on this rank beside its share: a few layers, and of what is trained the ends too, through the whole pass. Frozen ends count to the base."""
     if setting.sharding is Sharding.NONE:
         return 0
-    base = frozen(shape, job) if setting.sharding is Sharding.FULL else None
-    layer = sum(trained.layer) * job.compute_bytes + (base.layer if base else 0)
-    ends = (sum(trained.ends) + sum(trained.outside)) * job.compute_bytes + (base.ends if base else 0)
+    base = frozen(shape, job).layer if setting.sharding is Sharding.FULL else 0
+    layer = sum(trained.layer) * job.compute_bytes + base
+    ends = (sum(trained.ends) + sum(trained.outside)) * job.compute_bytes
     return GATHERED * layer + ends + FP32 * sum(trained.layer)
 
 

@@ -47,14 +47,14 @@ class _Moments:
         """When the gradient of the logits is made."""
         tokens = self.job.row_loss_tokens * self.setting.micro_batch
         logits = tokens * (LOGITS * self.shape.vocabulary + self.job.compute_bytes * self.shape.hidden)
-        return self._always() | {"gradients": self._accumulated, "activations": self._kept(), "logits": logits, "buffers": self._standing}
+        return self._in_a_pass() | {"activations": self._kept(), "logits": logits, "buffers": self._standing}
 
     def backward(self) -> dict[str, float]:
         """In the last decoder layer, which is the first of the backward pass."""
         again = self.setting.checkpointing or Offload.ACTIVATIONS in self.job.offload
         activations = self._kept() + (self._tokens * self._per_token.layer if again else 0)
         buffers = gradient_bytes(self.shape, self.job, self.setting) + self._standing
-        return self._always() | {"gradients": self._accumulated, "activations": activations, "logits": 0.0, "buffers": buffers}
+        return self._in_a_pass() | {"activations": activations, "logits": 0.0, "buffers": buffers}
 
     def update(self) -> dict[str, float]:
         """When parameters are updated."""
@@ -62,6 +62,12 @@ class _Moments:
         temporary = update_bytes(tensors, self.job, self.setting.sharding) / self._shards
         gradients = FP32 * self._trained / self._shards
         return self._always() | {"gradients": gradients, "activations": 0.0, "logits": 0.0, "buffers": temporary + self._buckets}
+
+    def _in_a_pass(self) -> dict[str, float]:
+        """Where the base is sharded, its largest group (embedding, norm and head) is gathered through the whole pass."""
+        always = self._always()
+        gathered = frozen(self.shape, self.job).ends if self.setting.sharding is Sharding.FULL else 0
+        return always | {"base": always["base"] + gathered, "gradients": self._accumulated}
 
     def _always(self) -> dict[str, float]:
         held = frozen(self.shape, self.job)

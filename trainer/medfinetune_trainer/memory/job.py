@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import NamedTuple
 
 from medfinetune_api.choices import LossOn, Method, Offload, OptimizerType, Precision, Sharding
 from medfinetune_api.plan import RunPlan, TuningPlan
@@ -74,6 +75,13 @@ class Job:
         return ceil(ceil(self.rows_per_step / micro_batch) / self.world_size)
 
 
-def known_loss_share(plan: RunPlan) -> tuple[float, float]:
-    """The least and the assumed share of tokens that carry loss, before data is read: certain where loss is on all tokens."""
-    return (1.0, 1.0) if plan.data.loss_on is LossOn.ALL else (0.0, ASSUMED_LOSS_SHARE)
+class LossShare(NamedTuple):
+    """What is known of the share of tokens that carry loss before data is read."""
+
+    least: float
+    assumed: float
+
+
+def known_loss_share(plan: RunPlan) -> LossShare:
+    """Certain where loss is on all tokens; else at least none, and by assumption a tenth."""
+    return LossShare(1.0, 1.0) if plan.data.loss_on is LossOn.ALL else LossShare(0.0, ASSUMED_LOSS_SHARE)

@@ -12,12 +12,13 @@ from medfinetune_api.plan import LoraPlan, RunPlan, TuningPlan
 
 from medfinetune_trainer.memory.choose import Fit, choose
 from medfinetune_trainer.memory.shape import ModelShape
+from medfinetune_trainer.memory.words import GIB, described, gib
 
-GIB = 1 << 30
 GPUS = (1, 2, 4, 8, 16)
 """Of a node: numbers that are tried."""
 SHORTEST_ROW = 256
-_ADAPTER = LoraPlan(rank=16, alpha=64, dropout=0.05, target_modules="all-linear", use_rslora=False, use_dora=False, loraplus_lr_ratio=1)
+ADAPTER = LoraPlan(rank=16, alpha=64, dropout=0.05, target_modules="all-linear", use_rslora=False, use_dora=False, loraplus_lr_ratio=1)
+"""Where the manifest has none."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +47,10 @@ def does_not_fit(plan: RunPlan, fit: Fit, found: list[Remedy]) -> DoesNotFit:
     ways = "; ".join(f"{remedy.field}: {remedy.value}" for remedy in found)
     return DoesNotFit(
         "spec.resources.gpuMemory",
-        found=f"{gib(memory.total)} a GPU at least ({described(fit)})",
+        found=f"{gib(memory.total)} a GPU at least ({described(fit.setting)})",
         expected=f"at most {gib(memory.limit)}: {gib(parallelism.gpu_memory)} less {parallelism.gpu_memory_headroom:.0%} head-room",
         remedy=f"Any one of these fits: {ways}." if ways else "Choose a smaller base: neither more GPUs, shorter rows nor QLoRA is enough.",
     )
-
-
-def described(fit: Fit) -> str:
-    """A setting in words."""
-    setting = fit.setting
-    kept = "computed again" if setting.checkpointing else "kept"
-    return f"sharding {setting.sharding.value}, activations {kept}, {setting.micro_batch} {'row' if setting.micro_batch == 1 else 'rows'} a pass"
-
-
-def gib(size: float) -> str:
-    """Bytes in GiB, one decimal, rounded up: 1.1 GiB do not fit 1.0."""
-    return f"{ceil(10 * size / GIB) / 10:.1f} GiB"
 
 
 def _fits(plan: RunPlan, shape: ModelShape, loss_share: float, field: str, value: str) -> Iterator[Remedy]:
@@ -110,7 +99,7 @@ def _checkpointing(plan: RunPlan, shape: ModelShape, loss_share: float) -> Itera
 def _method(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterator[Remedy]:
     """QLoRA, where something else is asked for."""
     if plan.tuning.method is not Method.QLORA:
-        tuning = TuningPlan(method=Method.QLORA, quantization=Quantization.NF4, lora=plan.tuning.lora or _ADAPTER)
+        tuning = TuningPlan(method=Method.QLORA, quantization=Quantization.NF4, lora=plan.tuning.lora or ADAPTER)
         yield from _fits(plan.model_copy(update={"tuning": tuning}), shape, loss_share, "spec.tuning.method", "QLoRA")
 
 

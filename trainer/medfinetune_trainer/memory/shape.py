@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medfinetune_api.errors import InvalidModel
 
 from medfinetune_trainer.memory.vision import vision_parameters
-from medfinetune_trainer.model.architectures import Architecture
+from medfinetune_trainer.model.architectures import Architecture, config_of
 
 Config = Mapping[str, Any]
 _ATTENTION, _MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
@@ -108,6 +109,12 @@ class ModelShape:
     def parameters(self) -> int:
         """All of them; a tied matrix counts once."""
         return self.layers * (self.layer_matrices + self.layer_vectors) + self.ends + self.others
+
+
+def base_shape(folder: Path) -> ModelShape:
+    """The shape of the base in `folder`, whose weights are not looked for. Raises InvalidModel where its config.json cannot be used."""
+    architecture, config = config_of(folder)
+    return shape_of(config, architecture, f"{folder}/config.json")
 
 
 def shape_of(config: Config, architecture: Architecture, where: str) -> ModelShape:

@@ -7,9 +7,8 @@ that was killed starts again from nothing, one that is complete does nothing.
 The evaluation tasks are read here, though asked after training, because they are part of the plan's hash: to correct one then would be another run, trained
 from the beginning.
 
-What is chosen (`Auto`) follows simple rules until prepare has a memory plan: sharding of adapters, or of everything under method Full, where there is more than
-one rank; one row a micro-batch; activation checkpointing where there are GPUs and no prefix. Evaluate needs the whole gang where there is one, and the base
-does not fit one GPU of the memory that the manifest names (`model/footprint.py`).
+What is chosen (`Auto`) is what the memory plan (`memory`) finds to be the fastest that fits. It is asked twice: before anything is read at length, where what
+would not fit even if no token carried loss is refused at once; and when the share of loss tokens has been measured, which decides.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from medfinetune_api.choices import Method, OptimizerType, Sharding, Stage, Toggle
+from medfinetune_api.choices import Stage
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan, SourcePlan
-from medfinetune_api.results import Chosen, Prepared, StageResult
+from medfinetune_api.results import Chosen, MemoryEstimate, Prepared, StageResult
 
 from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, storage_errors, write_text
 from medfinetune_trainer.data.apart import refuse_trained_on
@@ -34,13 +33,17 @@ from medfinetune_trainer.data.formats import load_source
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise_dataset
 from medfinetune_trainer.evaluation.questions import read_questions
+from medfinetune_trainer.memory import choose as fastest
+from medfinetune_trainer.memory.evaluation import needs_gang
+from medfinetune_trainer.memory.job import known_loss_share
+from medfinetune_trainer.memory.refusal import does_not_fit, remedies
+from medfinetune_trainer.memory.shape import base_shape
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.fingerprint import require_weights, weights_sha256
 from medfinetune_trainer.model.folder import model_folder, refuse_misfit
-from medfinetune_trainer.model.footprint import fits_one_gpu
 from medfinetune_trainer.model.initial import initial_sha256, require_initial
 from medfinetune_trainer.stages.prepared import is_delivered
-from medfinetune_trainer.stages.tables import show
+from medfinetune_trainer.stages.tables import show, show_misfits
 from medfinetune_trainer.telemetry.log import say
 from medfinetune_trainer.telemetry.server import serving_if_asked
 
@@ -50,6 +53,7 @@ def run(plan: RunPlan) -> StageResult:
 
     Raises:
         InvalidModel: the model folder or its tokenizer cannot be used.
+        DoesNotFit: no choice that the plan allows fits the memory that it names.
         InvalidData, InvalidManifest: see the modules under `data`; an evaluation task cannot be asked.
         StorageFailed: the output volume failed.
     """
@@ -73,6 +77,7 @@ def _complete(plan: RunPlan) -> Prepared | None:
 
 def _prepare(plan: RunPlan) -> Prepared:
     """Read into a scratch folder beside `data/`, which goes with every copy of record text in it, then write `data/`."""
+    choose(plan, model_folder(plan), known_loss_share(plan).least)
     renderer = _checked_renderer(plan)
     for task in plan.evaluation.tasks:
         read_questions(task, Path(plan.mounts.data), plan.training.seed)
@@ -117,6 +122,8 @@ def _documents(plan: RunPlan, source: SourcePlan, renderer: Renderer, scratch: P
 def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> Prepared:
     held = hold_out(plan, corpus, validation)
     chosen = mix_epoch(plan, corpus, held)
+    loss_share = float(corpus.loss_tokens[chosen].sum() / corpus.lengths[chosen].sum())
+    decided, memory = choose(plan, model_folder(plan), loss_share)
     packing = write_train(plan, corpus, chosen, folder)
     out = (validation, np.arange(len(validation))) if len(validation) else (corpus, held)
     validation_rows = write_validation(plan, *out, folder)
@@ -126,32 +133,42 @@ def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> P
         plan_sha256=plan.sha256,
         sources=table,
         packing=packing,
-        chosen=choose(plan, model_folder(plan)),
+        chosen=decided,
+        memory=memory,
         train_documents=len(np.unique(chosen)),
         validation_documents=len(out[1]),
         validation_rows=validation_rows,
         total_steps=packing.steps_per_epoch * plan.training.epochs,
-        loss_token_share=float(corpus.loss_tokens[chosen].sum() / corpus.lengths[chosen].sum()),
+        loss_token_share=loss_share,
         weights_sha256=plan.model.sha256 or weights_sha256(model_folder(plan)),
         initial_adapter_sha256=initial_sha256(plan),
     )
 
 
-def choose(plan: RunPlan, base: Path) -> Chosen:
-    """What the plan leaves to prepare, by the rules in this module's docstring; `base` is the model's folder."""
-    training, parallelism = plan.training, plan.parallelism
-    sharding = parallelism.sharding
-    if sharding is Sharding.AUTO:
-        spread = Sharding.FULL if plan.tuning.method is Method.FULL else Sharding.ADAPTERS_ONLY
-        shardable = training.optimizer.type is OptimizerType.ADAMW
-        sharding = spread if parallelism.world_size > 1 and shardable else Sharding.NONE
-    checkpointing, may_recompute = training.activation_checkpointing, plan.tuning.method is not Method.PREFIX_TUNING
-    return Chosen(
-        sharding=sharding,
-        micro_batch=1 if training.micro_batch == "Auto" else training.micro_batch,
-        activation_checkpointing=parallelism.gpus_per_node > 0 and may_recompute if checkpointing is Toggle.AUTO else checkpointing is Toggle.ON,
-        evaluate_on_gang=parallelism.world_size > 1 and not fits_one_gpu(plan, base),
+def choose(plan: RunPlan, base: Path, loss_share: float) -> tuple[Chosen, MemoryEstimate]:
+    """What the plan leaves to prepare, and what it takes.
+
+    Args:
+        plan: the run.
+        base: the model's folder, whose config.json is read.
+        loss_share: share of the tokens that carry loss, 0 to 1.
+
+    Raises:
+        DoesNotFit: no choice that the plan allows fits its gpuMemory. InvalidModel: config.json cannot be used.
+    """
+    shape = base_shape(base)
+    fit = fastest.choose(plan, shape, loss_share)
+    if not fit.fits:
+        show_misfits(fastest.alternatives(plan, shape, loss_share))
+        raise does_not_fit(plan, fit, remedies(plan, shape, loss_share))
+    setting = fit.setting
+    chosen = Chosen(
+        sharding=setting.sharding,
+        micro_batch=setting.micro_batch,
+        activation_checkpointing=setting.checkpointing,
+        evaluate_on_gang=needs_gang(plan, shape),
     )
+    return chosen, fit.memory
 
 
 def _result(prepared: Prepared) -> StageResult:
@@ -173,5 +190,12 @@ def _result(prepared: Prepared) -> StageResult:
         "over_long_samples": sum(row.over_long for row in prepared.sources),
         "dropped_tokens": sum(row.tokens_dropped for row in prepared.sources),
         "loss_token_share": prepared.loss_token_share,
+        **_memory(prepared),
     }
     return StageResult.of(Stage.PREPARE, Exit.SUCCEEDED, message, numbers)
+
+
+def _memory(prepared: Prepared) -> dict[str, float]:
+    memory = prepared.memory
+    figures = {"memory_total_bytes": memory.total, "memory_limit_bytes": memory.limit} if memory else {}
+    return {name: float(value) for name, value in figures.items() if value is not None}
