@@ -20,6 +20,7 @@ from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.load import Places, skeleton
 from medfinetune_trainer.model.sharding import Spread, checkpoint_activations
 from medfinetune_trainer.model.tuned import Adapter, Tuning
+from medfinetune_trainer.telemetry.heartbeat import beat
 
 
 def build(
@@ -63,6 +64,7 @@ def build(
         for name, part in group.items():
             give_values(name, part, tuning, values, device)
         spread.group(list(group.values()))
+        beat()
     return spread.root(module)
 
 
