@@ -14,6 +14,7 @@ import pytest
 import yaml
 from medfinetune_api.layout import RunFolder
 from support.cli import command, gone, medfinetune, wait_until
+from support.html_page import Page
 from support.manifests import minimal_manifest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "01-minimal" / "data"
@@ -137,6 +138,22 @@ def test_the_run_finishes_where_it_was_stopped(story: Story) -> None:
     assert result["folder"] == str(story.folder.root)
     assert not {"data/", "checkpoints/"} & result["files"].keys()
     assert not list(story.folder.evaluation.glob("samples_*"))
+
+
+def test_the_run_tells_what_it_did(story: Story) -> None:
+    """Of a run that was killed, stopped, continued and purged."""
+    folder = story.folder
+    found = Page(folder.report.read_text(encoding="utf-8"))
+    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    for task in summary["tasks"]:
+        assert f"{100 * task['tuned']['accuracy']:.1f} [{100 * task['tuned']['low']:.1f}, {100 * task['tuned']['high']:.1f}]" in found.by_tag["td"]
+    assert "Complete" in found.by_tag["p"]
+    assert [cell for cell in found.by_tag["td"] if "begun again" in cell]
+    assert "Not for clinical decisions" in (folder.adapter / "README.md").read_text(encoding="utf-8")
+    assert len(list(folder.tensorboard.iterdir())) >= 2
+    verified = medfinetune("verify", folder.root, "-o", "json")
+    verdict = json.loads(verified.stdout)
+    assert (verified.returncode, verdict["problems"], verdict["notChecked"], verdict["notYetPurged"]) == (0, [], [], [])
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:

@@ -12,6 +12,7 @@ from typing import Any
 from medfinetune_api.choices import Retained, Sharding
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Chosen, EvaluationSummary, MemoryEstimate, PackingReport, Prepared, Score, SourceShare, TaskScores
+from medfinetune_trainer.artifacts.lineage import lineage_of, write
 from medfinetune_trainer.evaluation.statistics import score
 from support.manifests import minimal_manifest, plan_for
 
@@ -44,6 +45,13 @@ def filled_run(output: Path, retain: Sequence[Retained] = (), domain: str = "med
     for file, text in files.items():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
+    return plan
+
+
+def complete_run(output: Path, retain: Sequence[Retained] = ()) -> RunPlan:
+    """The same with its lineage."""
+    plan = filled_run(output, retain)
+    write(plan.folder, lineage_of(plan, prepared_of(plan)))
     return plan
 
 

@@ -14,28 +14,18 @@ from medfinetune_api.choices import Retained, Stage
 from medfinetune_api.errors import OutputConflict
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import Prepared
-from medfinetune_trainer.artifacts.lineage import lineage_of, write
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.stages import purge
 from medfinetune_trainer.tools.verify import main
-from support.told import filled_run
+from support.told import complete_run
 
 FLIPS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def listed(plan: RunPlan) -> RunPlan:
-    """The run with its lineage."""
-    prepared = Prepared.read(plan.folder.prepared)
-    assert prepared is not None
-    write(plan.folder, lineage_of(plan, prepared))
-    return plan
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> RunPlan:
     """A run folder with something of everything, none of it retained."""
-    return listed(filled_run(tmp_path / "output"))
+    return complete_run(tmp_path / "output")
 
 
 @FLIPS
@@ -109,7 +99,7 @@ def test_what_is_wrong_is_named_in_a_line_and_ends_with_its_code(plan: RunPlan, 
 
 @pytest.mark.parametrize("retain", [(), (Retained.SAMPLES,), (Retained.DATA, Retained.CHECKPOINTS)])
 def test_a_run_verifies_before_and_after_its_purge(tmp_path: Path, retain: tuple[Retained, ...]) -> None:
-    plan = listed(filled_run(tmp_path, retain))
+    plan = complete_run(tmp_path, retain)
     assert verify(plan.folder.root).problems == ()
     before = verify(plan.folder.root)
     assert before.still_there
@@ -119,7 +109,7 @@ def test_a_run_verifies_before_and_after_its_purge(tmp_path: Path, retain: tuple
 
 
 def test_what_was_fetched_verifies_and_says_what_it_could_not_check(tmp_path: Path) -> None:
-    plan = listed(filled_run(tmp_path / "output", (Retained.SAMPLES,)))
+    plan = complete_run(tmp_path / "output", (Retained.SAMPLES,))
     whole, adapter = tmp_path / "all", tmp_path / "adapter-only"
     shutil.copytree(plan.folder.root, whole, ignore=shutil.ignore_patterns("data", "checkpoints", "samples_*"))  # as `fetch --what all`
     assert verify(whole).problems == ()

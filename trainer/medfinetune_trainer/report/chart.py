@@ -18,6 +18,8 @@ MARKS = 12
 """Marks on a line at most: they tell lines apart, and hide none."""
 STYLES = 6
 """Series that differ in everything; the seventh looks like the first."""
+TIGHT = 1e-6
+"""Share of the greatest value below which a difference is none."""
 _SHAPES = ("circle", "M-4 -4H4V4H-4Z", "M0 -5L5 4H-5Z", "M0 -5L5 0L0 5L-5 0Z", "M-5 -4H5L0 5Z", "M-4 -4L4 4M-4 4L4 -4")
 
 
@@ -80,12 +82,13 @@ def _heights(lines: Iterable[Line], from_zero: bool) -> list[float]:
 
 
 def _range(values: Iterable[float], margin: float = 0.0) -> tuple[float, float]:
-    """From the least to the greatest, never empty; a margin leaves a 0 where it is."""
+    """From the least to the greatest, wide enough to tell them apart; a margin leaves a 0 where it is."""
     found = list(values)
     low, high = min(found), max(found)
-    span = (high - low) or max(abs(high) * 0.1, 1e-9)
-    low, high = (low if margin and low == 0 else low - span * margin), high + span * margin
-    return (low, high) if high > low else (low, low + span)
+    if high - low <= TIGHT * max(abs(low), abs(high)):
+        high = low + max(abs(low) * 0.1, 1e-9)
+    span = high - low
+    return (low if low == 0 else low - span * margin), high + span * margin
 
 
 def _grid(axes: Axes) -> Iterable[Element]:

@@ -15,6 +15,8 @@ STEP = ("loss", "accuracy", "learning_rate", "gradient_norm", "tokens_per_second
 KNOWN = ("start", "step", "validation", "memory", "checkpoint")
 SHOWN = 600
 """Points of a curve that are drawn at most."""
+LARGEST = 1e18
+"""Beyond it lies no figure of ours, and NaN is not below it either."""
 LONGEST_LINE = 1 << 20
 """Bytes of a line that is read at most: the longest of ours, a validation in 64 languages, has 10,000."""
 
@@ -123,9 +125,9 @@ def _lines(file: Path) -> Iterator[bytes]:
 
 
 def _number(value: Any) -> float:
-    """Raises ValueError or TypeError where it is no finite number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("no finite number")
+    """Raises ValueError where it is no number that was measured."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise ValueError("no number that was measured")
     return float(value)
 
 
