@@ -101,7 +101,8 @@ def is_complete(stage: Stage, plan: RunPlan) -> bool:
         return folder.final.exists() or folder.released(plan.tuning.method).exists()
     if stage is Stage.PURGE:
         return not any(path for pattern in folder.purged(plan.output.retain) for path in folder.root.glob(pattern))
-    return EvaluationSummary.read(folder.summary) is not None and all(each.exists() for each in plan.delivered)
+    marks = (*plan.delivered, folder.lineage)
+    return EvaluationSummary.read(folder.summary) is not None and all(mark.exists() for mark in marks)
 
 
 def _evaluates_on_gang(folder: RunFolder) -> bool:

@@ -1,7 +1,8 @@
 """Evaluate: base and tuned model answer the same questions, and what was trained takes its final name.
 
 Each variant's results are complete on the volume before the next is asked; the summary comes after both, then the name (`checkpoints/final` becomes `adapter/`,
-or `model/` of method Full), and last the merged model where the manifest asks for one. Started again, the stage does what is missing of these, in this order.
+or `model/` of method Full), the merged model where the manifest asks for one, the report, and last the lineage (`telling`). Started again, the stage does
+what is missing of these, in this order.
 
 One process asks, however many trained; where the executor's torchrun variables name more ranks, a gang does (`agent`), for a base that does not fit one GPU.
 Node 0 then goes on alone.
@@ -30,6 +31,7 @@ from medfinetune_trainer.stages.agent import run_gang
 from medfinetune_trainer.stages.ask import ask, questions_of, trained_folder
 from medfinetune_trainer.stages.node import Node
 from medfinetune_trainer.stages.prepared import is_delivered, require_base, require_prepared
+from medfinetune_trainer.stages.telling import begin_anew, put_card, tell
 from medfinetune_trainer.telemetry.server import serving_if_asked
 
 
@@ -48,13 +50,16 @@ def run(plan: RunPlan) -> StageResult:
     if node.rank == 0 and (summary is None or not is_delivered(plan)):
         require_base(plan, require_prepared(plan))
     if summary is None:
+        if node.rank == 0:
+            begin_anew(plan)
         failed = _ask(plan, node)
         if failed:
             return failed
     if node.rank:
         return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, "The questions are asked; node 0 sums up.")
     summary = summary or _summed_up(plan)
-    _release(plan)
+    _release(plan, summary)
+    tell(plan, summary)
     numbers = _numbers(summary) | {"seconds": time.monotonic() - started}
     return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, _message(summary), numbers, [_task(scores) for scores in summary.tasks])
 
@@ -77,15 +82,17 @@ def _summed_up(plan: RunPlan) -> EvaluationSummary:
     return summary
 
 
-def _release(plan: RunPlan) -> None:
+def _release(plan: RunPlan, summary: EvaluationSummary) -> None:
     """Give what was trained its final name, and merge it where the manifest says so; each is there whole or not at all."""
     released = plan.folder.released(plan.tuning.method)
     if not released.exists():
+        put_card(plan, summary, plan.folder.final, whole=released == plan.folder.model)
         rename_folder(plan.folder.final, released)
     if not all(folder.exists() for folder in plan.delivered):
         remove_unfinished(plan.folder.model)
         with new_folder(plan.folder.model) as folder:
             merge(model_folder(plan), _low_rank(plan), released, folder)
+            put_card(plan, summary, folder, whole=True)
 
 
 def _low_rank(plan: RunPlan) -> LowRank:
