@@ -17,7 +17,7 @@ from medfinetune_api.errors import OutputConflict
 
 from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.checkpoint import MANIFEST, Manifest
-from medfinetune_trainer.artifacts.files import new_folder, remove_folder, remove_unfinished, rename_folder, sha256_file, storage_errors, write_text
+from medfinetune_trainer.artifacts.files import new_folder, remove_folder, rename_folder, sha256_file, storage_errors, write_text
 
 TRAINED = "trained"
 
@@ -34,7 +34,6 @@ def keeping(best: Path, step: int, saved: int) -> Iterator[Path]:
     Raises StorageFailed; OutputConflict as `fence.check`.
     """
     target = best / f"step-{step}"
-    remove_unfinished(target)
     with new_folder(target) as folder:
         trained = folder / TRAINED
         trained.mkdir()
@@ -45,9 +44,14 @@ def keeping(best: Path, step: int, saved: int) -> Iterator[Path]:
 
 
 def forget_later(best: Path, step: int) -> None:
-    """Remove what was kept after `step`, which a run that continues from there has not seen. Rank 0 calls it. Raises StorageFailed, OutputConflict."""
+    """Remove what was kept after `step`, which a run that continues from there has not seen, and what a kill left unfinished. Rank 0 calls it.
+
+    Raises StorageFailed; OutputConflict as `fence.check`.
+    """
     fence.check()
     with storage_errors(best):
+        for left in best.glob(".step-*"):
+            shutil.rmtree(left, ignore_errors=True)
         for each in _steps(best):
             if each > step:
                 remove_folder(best / f"step-{each}")

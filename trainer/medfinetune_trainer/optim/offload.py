@@ -1,9 +1,10 @@
 """Host memory in place of the accelerator's: slower, the same result bit for bit.
 
-Activations: what the forward pass saves for the backward pass is copied to pinned memory and back by torch's `save_on_cpu`. Views of weights are left where
-they are: torch's context alone would copy every frozen matrix of every layer to the host and back, and under FSDP keep the whole gathered model there. Around
-activation checkpointing it keeps the layers' inputs on the host, and what a layer computes again stays on the device. Cost: two copies of all activations a
-pass over the bus, and as much host memory.
+Activations: what the forward pass saves for the backward pass is copied to pinned memory and back, as by torch's `save_on_cpu`, but for two things. Views of
+weights are left where they are: torch's context would copy every frozen matrix of every layer to the host and back, and under FSDP keep the whole gathered
+model there. And strides are kept: it makes all tensors contiguous, other kernels sum in another order, and gradients differed by up to 6e-7. Around activation
+checkpointing the layers' inputs lie on the host, and what a layer computes again stays on the device. Cost: all activations over the bus twice a pass, and as
+much host memory; what several operators save is copied for each.
 
 Optimizer: AdamW's two moments lie in pinned memory; a step brings one parameter's at a time to the device, updates there and copies them back, so that the
 device holds the moments of one parameter at most. FSDP's CPUOffloadPolicy would move weights and gradients too and update them on the processor, whose sums
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
+from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
@@ -30,11 +31,19 @@ class ActivationsOnHost(saved_tensors_hooks):
     """While it lasts, what autograd saves lies on the host; but for weights."""
 
     def __init__(self) -> None:
-        host = save_on_cpu(pin_memory=True)  # pinned where there is CUDA, a plain copy elsewhere
-        super().__init__(
-            lambda saved: saved if isinstance(saved._base, nn.Parameter) else host.pack_hook(saved),
-            lambda packed: packed if isinstance(packed, Tensor) else host.unpack_hook(packed),
-        )
+        super().__init__(_to_host, _from_host)
+
+
+def _to_host(saved: Tensor) -> Tensor | tuple[torch.device, Tensor]:
+    """A weight as it is; anything else as its device and a copy. Copies both ways stand in the stream that computes, so none is read too early."""
+    if isinstance(saved._base, nn.Parameter):
+        return saved
+    copy = torch.empty_like(saved, device="cpu", pin_memory=saved.is_cuda)
+    return saved.device, copy.copy_(saved, non_blocking=True)
+
+
+def _from_host(packed: Tensor | tuple[torch.device, Tensor]) -> Tensor:
+    return packed if isinstance(packed, Tensor) else packed[1].to(packed[0], non_blocking=True)
 
 
 def with_activations_on_host(loss: Callable[..., Any]) -> Callable[..., Any]:

@@ -84,7 +84,7 @@ class _Loop:
                 self._validate(window, held_out)
             if window.step % self.plan.checkpoint.every_steps == 0 or window.step == self.prepared.total_steps or self.judge.stopped:
                 self.saver.start(window.step)
-        if self.judge.stopped:
+        if self.judge.stopped and self.record.snapshot.step < self.prepared.total_steps:
             self.record.stopped()
 
     def _step(self, window: Window, rows: _Rows) -> None:
