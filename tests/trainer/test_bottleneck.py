@@ -11,18 +11,24 @@ import pytest
 import torch
 import transformers
 from medfinetune_api.choices import Method, Placement, Quantization, Sharding
-from medfinetune_api.errors import OutputConflict
+from medfinetune_api.errors import InvalidManifest, InvalidModel, OutputConflict
+from medfinetune_api.plan import InitialAdapterPlan, RunPlan
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import use_packed_attention
-from medfinetune_trainer.model.bottleneck import CONFIG, SUBLAYERS, WEIGHTS, load_bottleneck
+from medfinetune_trainer.model.bottleneck import SUBLAYERS, load_bottleneck
+from medfinetune_trainer.model.build import build
+from medfinetune_trainer.model.initial import initial_folder, require_initial
+from medfinetune_trainer.model.initial_kinds import BOTTLENECK_CONFIG as CONFIG
+from medfinetune_trainer.model.initial_kinds import BOTTLENECK_WEIGHTS as WEIGHTS
 from medfinetune_trainer.model.load import load_base
+from medfinetune_trainer.model.tuned import tuning_of
 from safetensors.torch import load_file, save_file
 from support.disturbed import torn_after
 from support.gang import gang
 from support.models import CPU, assert_equal, built, plain_window, relative, tiny
 from support.plans import tuning_plan
-from support.train import losses, small_run, train_gang, train_here
-from support.tunings import answered, bottlenecks, logits_apart, packed_logits, trained_and_saved, windows
+from support.train import losses, plan_for, small_run, train_gang, train_here
+from support.tunings import answered, bottlenecks, logits_apart, packed_logits, prefix, trained_and_saved, windows
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -137,6 +143,28 @@ def test_a_run_saved_by_two_ranks_goes_on_in_one(tmp_path: Path) -> None:
     assert losses(plan)[-1] < losses(plan)[0]
     expected, found = (load_file(each.folder.final / WEIGHTS) for each in (plan, other))
     assert all(relative(found[name], value) < 1e-4 for name, value in expected.items())
+
+
+@pytest.mark.parametrize("kind", ["gemma3-multimodal", "llama"])
+@pytest.mark.parametrize("method", [Method.BOTTLENECK, Method.PREFIX_TUNING])
+def test_training_starts_from_an_earlier_adapter_or_prepare_refuses_it(tmp_path: Path, kind: Any, method: Method) -> None:
+    base, folder = tiny(tmp_path / "base", kind), tmp_path / "earlier"
+    folder.mkdir()
+    initial = InitialAdapterPlan(path="earlier")
+
+    def plan(size: int) -> RunPlan:
+        shape = {"bottleneck": bottlenecks(size=size).bottleneck} if method is Method.BOTTLENECK else {"prefix": prefix(size).prefix}
+        return plan_for(tmp_path, base, tuning=tuning_plan(method, initial_adapter=initial, **shape))
+
+    earlier = bottlenecks(quantization=Quantization.NONE) if method is Method.BOTTLENECK else prefix(6, quantization=Quantization.NONE)
+    trained = trained_and_saved(0, base, folder, earlier, Sharding.NONE)
+    require_initial(plan(6), base)
+    start = build(base, tuning_of(plan(6)), torch.float32, CPU, None, packed=True, trained=initial_folder(plan(6)))
+    assert torch.equal(packed_logits(start), trained)
+    with pytest.raises(InvalidManifest, match=r"spec\.tuning\.(bottleneck\.size|prefix\.numVirtualTokens): found 7, while the initial adapter has \w+ 6"):
+        require_initial(plan(7), base)
+    with pytest.raises(InvalidModel, match="on this base"):
+        require_initial(plan(6), tiny(tmp_path / "other", kind, num_hidden_layers=1, layer_types=["full_attention"]))
 
 
 @pytest.mark.parametrize(("placement", "scale"), [(Placement.SEQUENTIAL, 1.0), (Placement.PARALLEL, 4.0)])

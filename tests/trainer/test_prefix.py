@@ -20,8 +20,9 @@ from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import _behind_prefix
 from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.folder import refuse_misfit
+from medfinetune_trainer.model.initial_kinds import PREFIX_KEY
 from medfinetune_trainer.model.loss import packed_loss
-from medfinetune_trainer.model.prefix import KEY, PARAMETER
+from medfinetune_trainer.model.prefix import PARAMETER
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from support.disturbed import torn_after
@@ -116,8 +117,8 @@ def test_a_run_saved_by_two_ranks_goes_on_in_one(tmp_path: Path) -> None:
     assert train_here(other, tmp_path / "agent-one")["resume_step"] == 3
     assert losses(other) == pytest.approx(losses(plan), abs=5e-6)
     expected, found = (load_file(each.folder.final / WEIGHTS) for each in (plan, other))
-    assert expected.keys() == {KEY}
-    assert relative(found[KEY], expected[KEY]) < 1e-4
+    assert expected.keys() == {PREFIX_KEY}
+    assert relative(found[PREFIX_KEY], expected[PREFIX_KEY]) < 1e-4
 
 
 def test_the_prefix_and_the_longest_row_must_fit_the_positions_of_the_base(tmp_path: Path) -> None:

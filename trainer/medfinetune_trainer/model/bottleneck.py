@@ -31,8 +31,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from medfinetune_trainer.model.architectures import ARCHITECTURES
+from medfinetune_trainer.model.initial_kinds import BOTTLENECK_CONFIG as CONFIG
+from medfinetune_trainer.model.initial_kinds import BOTTLENECK_WEIGHTS as WEIGHTS
 
-CONFIG, WEIGHTS = "bottleneck_config.json", "bottleneck.safetensors"
 SUBLAYERS = ("self_attn", "mlp")
 NAME = "bottleneck"
 """Of the adapter in the sublayer that it adapts."""
@@ -126,7 +127,7 @@ def load_bottleneck(model: PreTrainedModel, folder: Path | str) -> PreTrainedMod
 def read_config(folder: Path) -> BottleneckConfig:
     """bottleneck_config.json. Raises OutputConflict."""
     try:
-        return BottleneckConfig.model_validate_json((folder / CONFIG).read_bytes())
+        return BottleneckConfig.model_validate_json((folder / CONFIG).read_bytes(), strict=True)
     except (OSError, ValueError) as error:
         raise unreadable(folder, f"{CONFIG} that cannot be read ({type(error).__name__})") from error
 

@@ -19,11 +19,21 @@ from medfinetune_trainer.data.volume import inside
 from medfinetune_trainer.model.architectures import Architecture, architecture_of
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.model.folder import refuse_outside, weight_files
+from medfinetune_trainer.model.initial_kinds import (
+    BOTTLENECK_CONFIG,
+    BOTTLENECK_WEIGHTS,
+    Shapes,
+    Values,
+    Weights,
+    bottleneck_shapes,
+    bottleneck_values,
+    prefix_shapes,
+    prefix_values,
+)
 
 FIELD = "spec.tuning.initialAdapter"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 AGAIN = "Copy the adapter again, as the earlier run left it in adapter/."
-Shapes = Mapping[str, tuple[int, ...]]
 
 
 def initial_folder(plan: RunPlan) -> Path | None:
@@ -58,27 +68,40 @@ def require_initial(plan: RunPlan, base: Path) -> None:
     if initial.sha256 is not None and (found := weights_sha256(folder)) != initial.sha256:
         remedy = "Restore the adapter, or correct the hash in the manifest."
         raise InvalidModel(f"{FIELD}.sha256", found=f"weights with hash {found}", expected=initial.sha256, remedy=remedy)
-    if plan.tuning.lora is not None:
-        _require_config(plan, plan.tuning.lora, _config(folder / CONFIG))
-        _require_shapes(folder / WEIGHTS, _low_rank_shapes(plan.tuning.lora, base, architecture_of(base)))
+    tuning, architecture = plan.tuning, architecture_of(base)
+    held = (each for file in weight_files(base) for each in _headers(file))
+    if tuning.lora is not None:
+        _require_values(plan, _low_rank_values(tuning.lora), _config(folder / CONFIG))
+        _require_shapes(folder / WEIGHTS, _low_rank_shapes(tuning.lora, held, architecture))
+    elif tuning.prefix is not None:
+        _require_values(plan, prefix_values(tuning.prefix), _config(folder / CONFIG))
+        _require_shapes(folder / WEIGHTS, prefix_shapes(tuning.prefix, architecture, held))
+    elif tuning.bottleneck is not None:
+        _require_values(plan, bottleneck_values(tuning.bottleneck, architecture), _config(folder / BOTTLENECK_CONFIG))
+        _require_shapes(folder / BOTTLENECK_WEIGHTS, bottleneck_shapes(tuning.bottleneck, architecture, held))
 
 
-def _require_config(plan: RunPlan, lora: LoraPlan, config: Mapping[str, Any]) -> None:
-    wanted = {
-        "peft_type": ("spec.tuning.method", "LORA", str(plan.tuning.method)),
-        "r": ("spec.tuning.lora.rank", lora.rank, lora.rank),
-        "lora_alpha": ("spec.tuning.lora.alpha", lora.alpha, lora.alpha),
-        "use_rslora": ("spec.tuning.lora.useRslora", lora.use_rslora, lora.use_rslora),
-        "use_dora": ("spec.tuning.lora.useDora", lora.use_dora, lora.use_dora),
-        "rank_pattern": (f"{FIELD}.path", {}, "one rank for all layers"),
-        "alpha_pattern": (f"{FIELD}.path", {}, "one alpha for all layers"),
+def _low_rank_values(lora: LoraPlan) -> Values:
+    """Of PEFT's adapter_config.json."""
+    return {
+        "peft_type": ("spec.tuning.method", "LORA"),
+        "r": ("spec.tuning.lora.rank", lora.rank),
+        "lora_alpha": ("spec.tuning.lora.alpha", lora.alpha),
+        "use_rslora": ("spec.tuning.lora.useRslora", lora.use_rslora),
+        "use_dora": ("spec.tuning.lora.useDora", lora.use_dora),
+        "rank_pattern": (f"{FIELD}.path", {}),
+        "alpha_pattern": (f"{FIELD}.path", {}),
     }
-    absent = {"use_rslora": False, "use_dora": False, "rank_pattern": {}, "alpha_pattern": {}}
-    for key, (field, value, words) in wanted.items():
+
+
+def _require_values(plan: RunPlan, wanted: Values, config: Mapping[str, Any]) -> None:
+    absent = {"use_rslora": False, "use_dora": False, "rank_pattern": {}, "alpha_pattern": {}, "prefix_projection": False}
+    for key, (field, value) in wanted.items():
         held = config.get(key, absent.get(key))
         if held != value:
             remedy = "Set the manifest's value to the adapter's, or start from another adapter."
-            found = f"{words}, while the initial adapter has {key} {json.dumps(held)[:60]}"
+            here = plan.tuning.method if key == "peft_type" else "one for all layers" if value == {} else value
+            found = f"{here}, while the initial adapter has {key} {json.dumps(held)[:60]}"
             raise InvalidManifest(field, found=found, expected="the value that the initial adapter was trained with", remedy=remedy)
 
 
@@ -91,15 +114,15 @@ def _require_shapes(file: Path, expected: Shapes) -> None:
     raise InvalidModel(
         str(file),
         found=f"{len(differing)} of {len(found)} weights that differ, first {first}: {_shape(found.get(first))}",
-        expected=f"the weights of spec.tuning.lora.targetModules on this base, there {_shape(expected.get(first))}",
-        remedy="Start from an adapter of this base with the same target modules, or set targetModules to the adapter's.",
+        expected=f"the weights of this run's adapter on this base, there {_shape(expected.get(first))}",
+        remedy="Start from an adapter of this base; a LoRA adapter must have the target modules of spec.tuning.lora.targetModules.",
     )
 
 
-def _low_rank_shapes(lora: LoraPlan, base: Path, architecture: Architecture) -> Shapes:
+def _low_rank_shapes(lora: LoraPlan, base: Weights, architecture: Architecture) -> Shapes:
     """What PEFT's file of such an adapter holds, by key; published files name a layer by several paths, whose end is the same."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, shape in (each for file in weight_files(base) for each in _headers(file)):
+    for name, shape in base:
         modules = name.split(".")
         other = any(skipped.rsplit(".", 1)[-1] in modules for skipped in architecture.never_adapted)
         if len(shape) != 2 or "layers" not in modules or other or not _is_target(modules[-2], lora):
@@ -136,7 +159,7 @@ def _headers(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def _unreadable(file: Path, why: str) -> InvalidModel:
-    return InvalidModel(str(file), found=f"a file that cannot be read ({why})", expected=f"{CONFIG} and {WEIGHTS} in PEFT's layout", remedy=AGAIN)
+    return InvalidModel(str(file), found=f"a file that cannot be read ({why})", expected="the files of an adapter as an earlier run left it", remedy=AGAIN)
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

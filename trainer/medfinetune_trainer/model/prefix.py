@@ -25,14 +25,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from medfinetune_trainer.model.architectures import Architecture
+from medfinetune_trainer.model.initial_kinds import PREFIX_KEY
 from medfinetune_trainer.model.keyed import keyed
 from medfinetune_trainer.model.lora import WEIGHTS
 from medfinetune_trainer.model.sharding import unwrapped
 
 PARAMETER = "prompt_encoder.default.embedding.weight"
 """(virtual tokens, layers x 2 x key-value heads x head size): all that is trained."""
-KEY = "prompt_embeddings"
-"""Its name in PEFT's file."""
 INITIAL_STD = 0.02
 """Of the prefix's first values: transformers' own for embeddings."""
 
@@ -66,14 +65,14 @@ class Prefix:
         config = copy.copy(_peft(module).peft_config["default"])
         config.base_model_name_or_path, config.inference_mode = base, True
         config.save_pretrained(str(folder))
-        (folder / WEIGHTS).write_bytes(save({KEY: state[PARAMETER].contiguous()}, metadata={"format": "pt"}))
+        (folder / WEIGHTS).write_bytes(save({PREFIX_KEY: state[PARAMETER].contiguous()}, metadata={"format": "pt"}))
 
     def load(self, module: nn.Module, folder: Path) -> Mapping[str, Tensor]:
         """The prefix in `folder`, which must have this one's length and the base's shape. Raises OutputConflict."""
         try:
             if PeftConfig.from_pretrained(str(folder)).peft_type != PeftType.PREFIX_TUNING:
                 raise ValueError("another method")
-            value = load_file(folder / WEIGHTS)[KEY]
+            value = load_file(folder / WEIGHTS)[PREFIX_KEY]
             if value.shape != _peft(module).get_parameter(PARAMETER).shape:
                 raise ValueError("a prefix of another shape")
         except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
