@@ -99,15 +99,15 @@ def token_of_step_two(plan: RunPlan) -> int:
 
 
 def poison(base: Path, token: int) -> None:
-    """Make what the base knows of `token` not a number."""
+    """Make what the base knows of `token` so large that Gemma, which scales it, overflows: NaN in the weights themselves would be refused at once."""
     weights = load_file(base / "model.safetensors")
-    weights["model.embed_tokens.weight"][token] = torch.nan
+    weights["model.embed_tokens.weight"][token] = torch.finfo(torch.float32).max
     save_file(weights, base / "model.safetensors", metadata={"format": "pt"})
 
 
 def test_a_loss_of_nan_ends_as_diverged_and_keeps_checkpoints(tmp_path: Path, logs: Path) -> None:
     token = token_of_step_two(small_run(tmp_path / "probe" / "run"))
-    poison(tiny(tmp_path / "base", "llama", tie_word_embeddings=False), token)
+    poison(tiny(tmp_path / "base", "gemma3", tie_word_embeddings=False), token)
     plan = small_run(tmp_path / "run", every_steps=1)
     [(code, result)] = ended(agents(plan, 1, logs, PET_NPROC_PER_NODE="2"))
     assert (code, result["reason"]) == (Exit.DIVERGED, "Diverged")
