@@ -17,7 +17,7 @@ from medfinetune_trainer.model.keyed import keyed
 from medfinetune_trainer.model.loss import loss_logits, packed_loss
 from medfinetune_trainer.model.prefix import PARAMETER, Prefix
 from medfinetune_trainer.model.sharding import trainable
-from medfinetune_trainer.model.tuned import Tuning
+from medfinetune_trainer.model.tuned import Adapter, Tuning
 from support.models import VOCABULARY, Window, built, documents, run_window
 from torch import Tensor, nn
 
@@ -46,7 +46,8 @@ class MovedPrefix(Prefix):
 
 
 def bottlenecks(placement: Placement = Placement.SEQUENTIAL, moved: bool = True, quantization: Quantization = Quantization.NF4, **shape: Any) -> Bottlenecks:
-    plan = BottleneckPlan(**({"size": 6, "placement": placement, "scale": 2.0, "dropout": 0.0} | shape))
+    plain: dict[str, Any] = {"size": 6, "placement": placement, "scale": 2.0, "dropout": 0.0}
+    plan = BottleneckPlan(**(plain | shape))
     return (MovedBottlenecks if moved else Bottlenecks)(plan, quantization, seed=1)
 
 
@@ -75,12 +76,12 @@ def windows(rank: int, base: Path, tuning: Tuning, checkpointed: bool, micro_bat
 SHARDINGS = (Sharding.ADAPTERS_ONLY, Sharding.FULL, Sharding.NONE)
 
 
-def trained_and_saved(_: int, base: Path, folder: Path, tuning: Tuning, sharding: Sharding) -> Tensor:
+def trained_and_saved(_: int, base: Path, folder: Path, tuning: Adapter, sharding: Sharding) -> Tensor:
     """Two optimizer steps, then save; the trained model's `packed_logits`."""
     module = built(base, sharding, tuning=tuning).train()
     optimizer = torch.optim.AdamW(trainable(module), lr=1e-2)
     for seed in range(2):
-        packed_loss(module, collate(documents((5, 20), seed)), groups=2).loss.backward()
+        torch.autograd.backward(packed_loss(module, collate(documents((5, 20), seed)), groups=2).loss)
         optimizer.step()
         optimizer.zero_grad()
     save_trained(tuning, module, folder, "models/tiny")
@@ -96,7 +97,7 @@ def answered(base: Path, tuning: Tuning, learning_rate: float) -> tuple[int, int
     right = []
     for _ in range(80):
         sums = packed_loss(module, packed, groups=1)
-        (sums.loss / len(prompts)).backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward unannotated
+        torch.autograd.backward(sums.loss / len(prompts))
         optimizer.step()
         optimizer.zero_grad()
         right.append(int(sums.correct))
