@@ -12,7 +12,7 @@ def files(folder: RunFolder) -> dict[str, str]:
     """What each thing of the run folder is, by its path relative to the folder; only what is there."""
     known = {
         folder.report: "the whole run on one page; opens without a network",
-        folder.adapter: "the adapter, plain PEFT layout: PeftModel.from_pretrained(base, this folder)",
+        folder.adapter: _adapter(folder.adapter),
         folder.model: "a whole model, Hugging Face layout: from_pretrained(this folder); no adapter is needed",
         folder.final: "what was trained, not evaluated yet",
         folder.summary: "accuracy, n and intervals by task, language and subject",
@@ -37,6 +37,12 @@ def folder_map(folder: RunFolder) -> Table:
     for name, what in files(folder).items():
         grid.add_row(name, _human(_size(folder.root / name)), what)
     return grid
+
+
+def _adapter(folder: Path) -> str:
+    if (folder / "bottleneck_config.json").exists():
+        return "the adapter, a layout of our own: load_bottleneck(base, this folder)"
+    return "the adapter, plain PEFT layout: PeftModel.from_pretrained(base, this folder)"
 
 
 def _name(path: Path, folder: RunFolder) -> str:
