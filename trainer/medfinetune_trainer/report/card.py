@@ -17,6 +17,7 @@ from medfinetune_trainer.report.words import FEW, LIMITS, NOT_FOR_CLINICAL_DECIS
 CARD = "README.md"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&$:@-])")
 _PEFT = (Method.QLORA, Method.LORA, Method.PREFIX_TUNING)
+_BOTTLENECK = "medfinetune_trainer.model.bottleneck"
 
 
 def card(plan: RunPlan, prepared: Prepared, summary: EvaluationSummary, whole: bool) -> str:
@@ -94,14 +95,13 @@ def _sources(prepared: Prepared) -> Iterator[tuple[str, ...]]:
 def _loading(plan: RunPlan, whole: bool) -> str:
     if whole:
         lines = ['model = AutoModelForCausalLM.from_pretrained("this folder")']
-    elif plan.tuning.method in _PEFT:
-        lines = [
-            "from peft import PeftModel",
-            f"base = AutoModelForCausalLM.from_pretrained({json.dumps(shown(plan.model.path))})  # the base's own folder",
-            'model = PeftModel.from_pretrained(base, "this folder")',
-        ]
     else:
-        return "PEFT has no such adapter: `medfinetune_trainer.model.bottleneck` holds the module and reads this folder."
+        module, reader = ("peft", "PeftModel.from_pretrained") if plan.tuning.method in _PEFT else (_BOTTLENECK, "load_bottleneck")
+        lines = [
+            f"from {module} import {reader.split('.')[0]}",
+            f"base = AutoModelForCausalLM.from_pretrained({json.dumps(shown(plan.model.path))})  # the base's own folder",
+            f'model = {reader}(base, "this folder")',
+        ]
     return "\n".join(("```python", "from transformers import AutoModelForCausalLM", *lines, "```"))
 
 
