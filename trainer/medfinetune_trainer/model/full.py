@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from medfinetune_trainer.model.architectures import Architecture
 from medfinetune_trainer.model.successor import Successor
-from medfinetune_trainer.model.weights import locate
+from medfinetune_trainer.model.weights import stored_weights
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,16 @@ class Full:
         Raises Diverged where a weight is NaN, or too large for the base's type.
         """
         assert isinstance(module, PreTrainedModel)
-        places, successor, names = locate(self.base, module), Successor(self.base, folder), _names(module)
+        places, successor, names = stored_weights(self.base, module), Successor(self.base, folder), _names(module)
         for name, weight in weights:
-            for place in {places[each] for each in names[name]}:
-                successor.write(place, weight)
+            for each in names[name]:
+                if each in places:
+                    successor.write(places[each], weight)
         successor.finish()
 
 
 def _names(model: nn.Module) -> dict[str, list[str]]:
-    """All names of each parameter, by its first: a tied one has several."""
+    """All names of each parameter, by its first: a tied one has several, and the base's files hold it under one of them or under each."""
     by_parameter: dict[nn.Parameter, list[str]] = defaultdict(list)
     for name, parameter in model.named_parameters(remove_duplicate=False):
         by_parameter[parameter].append(name)

@@ -54,8 +54,7 @@ def locate(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
         InvalidModel: a weight is missing, unknown, of another shape, or of a type other than floating point in 16 bits or more; tied weights differ; a file is
             damaged or not there.
     """
-    found = {name: stored for file in weight_files(folder) for name, stored in header(file).items()}
-    named = _renamed(model, found)
+    named = stored_weights(folder, model)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     _follow_ties(folder, model, named)
     ignored = re.compile("|".join([DERIVED, *(model._keys_to_ignore_on_load_unexpected or ())]))
@@ -63,6 +62,11 @@ def locate(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
     _refuse(folder, "of another shape", {name for name in named.keys() & expected.keys() if named[name].shape != expected[name]})
     _refuse(folder, "unknown to the architecture", {name for name in named.keys() - expected.keys() if not ignored.search(name)})
     return {name: _float(named[name]) for name in expected}
+
+
+def stored_weights(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
+    """Where each weight lies that the files hold, by the name that it has in `model` today; a tied weight may be there once or twice. Raises InvalidModel."""
+    return _renamed(model, {name: stored for file in weight_files(folder) for name, stored in header(file).items()})
 
 
 def header(file: Path) -> dict[str, Stored]:
