@@ -6,7 +6,7 @@ CRD := crds/medfinetune.io_medfinetunes.yaml
 # Real data for tests and benchmarks, where it lies beside the clone; see docs/development.md.
 export MEDFINETUNE_TEST_DATA ?= $(realpath ../shared/data)
 
-.PHONY: run run-real test e2e lint format locks generate clean help
+.PHONY: run run-real test e2e lint format locks generate picture clean help
 
 help:            ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -43,6 +43,10 @@ generate: $(VENV)/.dev    ## Generate crds/*.yaml, docs/reference.md and docs/re
 	$(BIN)/python -m medfinetune_api.schema $(CRD)
 	$(BIN)/python -m medfinetune_api.reference docs/reference.md
 	$(BIN)/python -m medfinetune_api.refusals docs/refusals.md
+
+picture: $(VENV)/.dev    ## The report of the minimal example's run as docs/images/report.png (needs Chromium)
+	$(BIN)/python examples/01-minimal/run.py
+	$(BIN)/python docs/images/picture.py out
 
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
 locks: $(VENV)/.build    ## Resolve the locked versions anew

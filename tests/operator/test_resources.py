@@ -126,6 +126,7 @@ def test_the_trainer_reads_every_variable_and_is_given_all_it_needs() -> None:
     own = {name: environment[name] for name in environment if name.startswith("MEDFINETUNE_")}
     assert own == {
         "MEDFINETUNE_ATTEMPT": "1",
+        "MEDFINETUNE_IMAGE": "trainer:1",
         "MEDFINETUNE_MICRO_BATCH": "2",
         "MEDFINETUNE_METRICS_HOST": "0.0.0.0",
         "MEDFINETUNE_METRICS_PORT": str(METRICS_PORT),

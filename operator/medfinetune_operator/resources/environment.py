@@ -30,6 +30,7 @@ def _product(run: Run, attempt: Attempt, settings: Settings) -> dict[str, str]:
     fixed = {
         "HOME": "/tmp",
         "MEDFINETUNE_ATTEMPT": str(attempt.number),
+        "MEDFINETUNE_IMAGE": run.spec.pods.image or settings.trainer_image,
         "MEDFINETUNE_METRICS_HOST": "0.0.0.0",
         "MEDFINETUNE_METRICS_PORT": str(METRICS_PORT),
         "MEDFINETUNE_STALL_SECONDS": str(max(1, int(STALL_SHARE * run.spec.run_policy.stall_timeout_seconds))),

@@ -15,7 +15,7 @@ from medfinetune_trainer.report.plan_facts import FULL_NAMES, method_facts, mixt
 from medfinetune_trainer.report.words import FEW, LIMITS, NOT_FOR_CLINICAL_DECISIONS, gained, percent, scored
 
 CARD = "README.md"
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+.!|~&$:@-])")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#!|~&$@])")
 _PEFT = (Method.QLORA, Method.LORA, Method.PREFIX_TUNING)
 _BOTTLENECK = "medfinetune_trainer.model.bottleneck"
 
@@ -26,7 +26,7 @@ def card(plan: RunPlan, prepared: Prepared, summary: EvaluationSummary, whole: b
         _front(plan, prepared, whole),
         f"# {_text(plan.identity.name)}",
         f"**{NOT_FOR_CLINICAL_DECISIONS}**",
-        f"{_text(plan.model.path)}, tuned by {FULL_NAMES[plan.tuning.method]}, on a hospital's own records with medfinetune.",
+        f"{_text(plan.model.path)}, tuned by {FULL_NAMES[plan.tuning.method]} on the sources below, with medfinetune.",
         *_results(summary),
         "## Data",
         f"Mixture: {_text(mixture_words(plan))}. The records themselves are not part of this model's files.",
@@ -70,10 +70,11 @@ def _results(summary: EvaluationSummary) -> Iterator[str]:
     if languages:
         yield _table(("language", *head), languages)
     yield _table(
-        ("task", "language", "trained on", *head),
+        ("task", "version", "language", "trained on", *head),
         (
             (
                 _text(task.task),
+                _text(task.version),
                 _text(task.language),
                 "yes" if task.seen else "no",
                 _n(task.tuned.n),

@@ -26,6 +26,7 @@ dt { color: var(--soft); } dd { margin: 0; }
 figure { margin: 1.25rem 0; break-inside: avoid; } figure > svg { width: 100%; height: auto; display: block; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 0 1.5rem; } .beside figure { margin-top: .5rem; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg .axis { fill: var(--ink); }
+.beside svg text { font-size: 18px; }
 .grid { stroke: var(--rule); stroke-width: 1; } .tick { stroke: var(--soft); stroke-width: 1; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .mark { fill: var(--paper); stroke-width: 1.6; }
 .s0 { stroke: var(--s0); } .s1 { stroke: var(--s1); } .s2 { stroke: var(--s2); }

@@ -6,7 +6,7 @@ from medfinetune_api.results import Score
 
 GIB = 1 << 30
 NOT_FOR_CLINICAL_DECISIONS = (
-    "Not for clinical decisions. This is no medical device, and nothing on this page makes the model fit for use with patients: that takes a clinical "
+    "Not for clinical decisions. This is no medical device, and nothing said here makes the model fit for use with patients: that takes a clinical "
     "evaluation of its own."
 )
 LIMITS = (
