@@ -13,9 +13,11 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import StageResult
 
+from medfinetune_trainer.optim.early_stopping import told
 from medfinetune_trainer.stages.agent import run_gang
 from medfinetune_trainer.stages.halving import run_halving
 from medfinetune_trainer.stages.node import Node
+from medfinetune_trainer.stages.outcome import Outcome
 from medfinetune_trainer.stages.prepared import micro_batch, require_base, require_data, require_initial_as_prepared, require_prepared
 
 
@@ -38,5 +40,10 @@ def run(plan: RunPlan) -> StageResult:
         require_base(plan, prepared)
         require_initial_as_prepared(plan, prepared)
     outcome = run_halving(plan, node, lambda each: run_gang(plan, Stage.TRAIN, each))
-    trained = outcome if outcome.exit_code else replace(outcome, message=f"Trained {prepared.total_steps} steps.")
+    trained = outcome if outcome.exit_code else replace(outcome, message=_told(plan, prepared.total_steps, outcome))
     return trained.result(Stage.TRAIN)
+
+
+def _told(plan: RunPlan, total_steps: int, outcome: Outcome) -> str:
+    early = plan.training.early_stopping
+    return told(outcome.numbers, total_steps, early.patience if early else None, restores=early is not None and early.restore_best)
