@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from medfinetune_api.choices import Method
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import EvaluationSummary
 from medfinetune_cli.planning import planned
@@ -35,6 +36,26 @@ def test_the_minimal_example_learns_what_it_is_shown(tmp_path: Path) -> None:
         assert tasks[name].base is not None
         assert tasks[name].base.accuracy < 0.5
     assert (file.parents[1] / "adapter" / "adapter_model.safetensors").exists()
+
+
+METHODS = sorted((EXAMPLES / "02-methods").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("manifest", METHODS, ids=lambda path: path.stem)
+def test_every_method_has_a_manifest_that_resolves_on_the_minimal_example(manifest: Path) -> None:
+    plan = planned(manifest, manifest.parent, EXAMPLES / "01-minimal" / "data", manifest.parent)
+    assert plan.identity.name == manifest.stem
+    assert f"[{manifest.stem}]({manifest.name})" in (manifest.parent / "README.md").read_text(encoding="utf-8")
+    for source in (*plan.data.sources, *plan.data.validation.sources, *plan.evaluation.tasks):
+        assert Path(plan.mounts.data, source.path).exists()
+
+
+def test_every_method_and_variant_is_among_the_examples() -> None:
+    plans = [planned(manifest, manifest.parent, manifest.parent, manifest.parent) for manifest in METHODS]
+    assert {plan.tuning.method for plan in plans} == set(Method)
+    assert {name for plan in plans if plan.tuning.lora for name in ("use_rslora", "use_dora") if getattr(plan.tuning.lora, name)} == {"use_rslora", "use_dora"}
+    assert any(plan.output.merge for plan in plans)
+    assert any(plan.tuning.initial_adapter for plan in plans)
 
 
 def questions(plan: RunPlan, names: set[str]) -> set[str]:
