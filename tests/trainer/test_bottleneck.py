@@ -21,11 +21,11 @@ from medfinetune_trainer.model.initial import initial_folder, require_initial
 from medfinetune_trainer.model.initial_kinds import BOTTLENECK_CONFIG as CONFIG
 from medfinetune_trainer.model.initial_kinds import BOTTLENECK_WEIGHTS as WEIGHTS
 from medfinetune_trainer.model.load import load_base
-from medfinetune_trainer.model.tuned import tuning_of
+from medfinetune_trainer.model.tuned import Adapter, tuning_of
 from safetensors.torch import load_file, save_file
 from support.disturbed import torn_after
 from support.gang import gang
-from support.models import CPU, assert_equal, built, plain_window, relative, tiny
+from support.models import CPU, assert_equal, built, plain_window, relative, run_window, tiny
 from support.plans import tuning_plan
 from support.train import losses, plan_for, small_run, train_gang, train_here
 from support.tunings import answered, bottlenecks, logits_apart, packed_logits, prefix, trained_and_saved, windows
@@ -107,6 +107,19 @@ def test_two_ranks_equal_one_process_with_every_sharding(base: Path, placement: 
     expected = plain_window(base, tuning=tuning)
     for ranks in zip(*gang(2, windows, base, tuning, True, 1), strict=True):
         assert_equal(list(ranks), expected)
+
+
+@pytest.mark.parametrize("tuning", [bottlenecks(Placement.PARALLEL), prefix()], ids=["bottleneck", "prefix"])
+def test_sixteen_bit_products_keep_fp32_gradients_near_those_of_fp32(base: Path, tuning: Adapter) -> None:
+    """Sharded, and by autocast where nothing is."""
+    expected = plain_window(base, tuning=tuning)
+    alone = run_window(0, base, Sharding.NONE, torch.bfloat16, False, 0.0, tuning)
+    for found in (alone, *gang(2, run_window, base, Sharding.FULL, torch.bfloat16, False, 0.0, tuning)):
+        assert found.digests[0] == found.digests[1]
+        assert found.loss == pytest.approx(expected.loss, rel=5e-3)
+        assert {gradient.dtype for gradient in found.gradients.values()} == {torch.float32}
+        together, apart = (torch.cat([each[name].flatten() for name in sorted(expected.gradients)]) for each in (found.gradients, expected.gradients))
+        assert relative(together, apart) < 0.15
 
 
 @pytest.mark.parametrize(("kind", "sharding"), [("gemma3-multimodal", Sharding.FULL), ("llama", Sharding.ADAPTERS_ONLY)])
