@@ -87,7 +87,7 @@ def test_stopped_killed_and_continued_it_ends_as_if_undisturbed(tmp_path: Path, 
     assert sha256_file(plan.folder.final / weights) == sha256_file(undisturbed.folder.final / weights)
 
     before = sha256_file(plan.folder.metrics)
-    assert agents(plan, 1, logs)[0].end()[1]["message"] == "The adapter is trained already."
+    assert agents(plan, 1, logs)[0].end()[1]["message"] == "It is trained already."
     assert sha256_file(plan.folder.metrics) == before
 
 
