@@ -57,7 +57,7 @@ def stream_bytes(job: Job, sharding: Sharding) -> int:
 
 
 def mask_bytes(job: Job) -> int:
-    """Of one number of a dropout mask: CUDA's kernel writes a boolean, the CPU's multiplies with fp32."""
+    """Of one number of a dropout mask: CUDA's kernel writes a boolean, the CPU's a factor in fp32."""
     return 1 if job.cuda else FP32
 
 
@@ -81,11 +81,17 @@ def _inputs(shape: ModelShape, job: Job, stream: int) -> int:
 
 
 def _copies(group: tuple[str, ...], adapted: frozenset[str], job: Job, stream: int) -> int:
-    """How often the input of `group` is kept: once, but for each its own where autocast makes 16 bits of fp32; attention keeps its output on CUDA anyway."""
+    """How often the input of `group` is kept: once, but each reader's own where fp32 is made 16 bits for it; attention keeps its output on CUDA anyway."""
     readers = len(adapted & set(group))
     if group == ("o_proj",) and job.cuda and job.compute_bytes == 2:
         return 0
-    return readers if stream != job.compute_bytes and "o_proj" not in group and "down_proj" not in group else min(1, readers)
+    reads_stream = group not in (("o_proj",), ("down_proj",))
+    return readers if widened(job) or (reads_stream and stream != job.compute_bytes) else min(1, readers)
+
+
+def widened(job: Job) -> bool:
+    """Whether adapters are fed in fp32, and make it 16 bits again: PEFT asks for CUDA's autocast, and takes the CPU's for none."""
+    return job.tuning.lora is not None and job.compute_bytes == 2 and not job.cuda
 
 
 def _bottlenecks(shape: ModelShape, job: Job) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from medfinetune_api.choices import Quantization, Sharding
 
-from medfinetune_trainer.memory.activations import FP32, mask_bytes, stream_bytes
+from medfinetune_trainer.memory.activations import FP32, mask_bytes, stream_bytes, widened
 from medfinetune_trainer.memory.frozen import frozen
 from medfinetune_trainer.memory.job import Job, Setting
 from medfinetune_trainer.memory.shape import ModelShape
@@ -20,8 +20,9 @@ def gradient_bytes(shape: ModelShape, job: Job, setting: Setting) -> float:
     """
     tokens, lora = job.row_tokens * setting.micro_batch, job.tuning.lora
     norm = 5 * FP32 * shape.hidden
-    network = 2 * job.compute_bytes * shape.intermediate + (stream_bytes(job, setting.sharding) - FP32 * shape.norms // 2) * shape.hidden
-    if lora and lora.dropout and "down_proj" in targets(shape, lora):
+    number = FP32 if widened(job) else job.compute_bytes
+    network = 2 * number * shape.intermediate + (stream_bytes(job, setting.sharding) - FP32 * shape.norms // 2) * shape.hidden
+    if lora and lora.dropout and not widened(job) and "down_proj" in targets(shape, lora):
         network -= mask_bytes(job) * shape.intermediate
     return max(tokens * norm, tokens * network + _dequantised(shape, job))
 
