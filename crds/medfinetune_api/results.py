@@ -13,6 +13,8 @@ from medfinetune_api.choices import Sharding, Stage
 from medfinetune_api.exits import EXITS, Exit
 from medfinetune_api.scalars import ENTRIES, Count, ExitCode, Fraction, Label, LanguageTag, Message, Name, Reason, Rows, Sha256
 
+RESUME_STEP, MICRO_BATCH = "resume_step", "micro_batch"
+"""Names of numbers of train that an executor reads: the step it went on from, and the rows of a pass that it tried last."""
 MAX_RESULT_BYTES = 4000
 """Kubernetes cuts a termination message at 4,096 bytes."""
 NAME_LENGTH = FIGURES = 256

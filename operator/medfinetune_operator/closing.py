@@ -10,7 +10,7 @@ from medfinetune_api.status import Attempt
 from medfinetune_operator.attempts import active_seconds, open_attempts
 from medfinetune_operator.draft import Draft
 from medfinetune_operator.observation import Job
-from medfinetune_operator.results import take_result, take_tasks
+from medfinetune_operator.results import take_result, take_tasks, take_tried
 from medfinetune_operator.sentences import MEANINGS
 from medfinetune_operator.verdict import Verdict, fate, judge
 
@@ -27,7 +27,7 @@ def close_ended(draft: Draft) -> None:
             close(draft, take_result(draft, attempt), COMPLETE)
         elif job.failed if job else attempt.job_uid:
             take_tasks(draft, attempt)
-            close(draft, attempt, _verdict(draft, attempt, job))
+            close(draft, take_tried(draft, attempt), _verdict(draft, attempt, job))
 
 
 def close(draft: Draft, attempt: Attempt, verdict: Verdict) -> None:

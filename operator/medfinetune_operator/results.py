@@ -5,7 +5,7 @@ from __future__ import annotations
 from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import StageResult
+from medfinetune_api.results import MICRO_BATCH, RESUME_STEP, StageResult
 from medfinetune_api.status import Artifacts, Attempt, PreparedFacts
 from pydantic import ValidationError
 
@@ -15,6 +15,8 @@ from medfinetune_operator.progress import complete_progress
 
 MOST_STEPS = 2**53 - 1
 """Highest count that status can hold."""
+LARGEST_MICRO_BATCH = 4096
+"""What the manifest allows."""
 
 
 def take_result(draft: Draft, attempt: Attempt) -> Attempt:
@@ -24,7 +26,7 @@ def take_result(draft: Draft, attempt: Attempt) -> Attempt:
         draft.update(prepared=_facts(draft, result))
     if attempt.stage is Stage.TRAIN:
         complete_progress(draft, result)
-        if result and 0 <= (resumed := result.numbers.get("resumed_from_step", -1)) <= MOST_STEPS:
+        if result and 0 <= (resumed := result.numbers.get(RESUME_STEP, -1)) <= MOST_STEPS:
             attempt = draft.replace_attempt(attempt, resume_step=int(resumed))
     if attempt.stage is Stage.EVALUATE:
         take_tasks(draft, attempt)
@@ -32,6 +34,13 @@ def take_result(draft: Draft, attempt: Attempt) -> Attempt:
     if attempt.stage is Stage.PURGE or not is_terminal(draft.status):
         draft.set_condition(STAGE_CONDITION[attempt.stage], True, ConditionReason.SUCCEEDED, f"{draft.job_name(attempt)} is complete.")
     return attempt
+
+
+def take_tried(draft: Draft, attempt: Attempt) -> Attempt:
+    """Write down with how many rows in a pass training that failed tried last: it halves them itself where it can, and the next attempt goes on from there."""
+    result = _said(draft, attempt)
+    tried = result.numbers.get(MICRO_BATCH, 0) if result and attempt.stage is Stage.TRAIN else 0
+    return draft.replace_attempt(attempt, micro_batch=int(tried)) if 1 <= tried <= LARGEST_MICRO_BATCH else attempt
 
 
 def take_tasks(draft: Draft, attempt: Attempt) -> None:
@@ -67,7 +76,7 @@ def _facts(draft: Draft, result: StageResult | None) -> PreparedFacts:
     may_need_gang = isinstance(plan, RunPlan) and plan.parallelism.world_size > 1 and plan.parallelism.gpu_memory is not None
     try:
         return PreparedFacts(
-            micro_batch=int(numbers["micro_batch"]), total_steps=int(numbers["total_steps"]), evaluate_on_gang=bool(numbers["evaluate_on_gang"])
+            micro_batch=int(numbers[MICRO_BATCH]), total_steps=int(numbers["total_steps"]), evaluate_on_gang=bool(numbers["evaluate_on_gang"])
         )
     except (KeyError, ValidationError):
         return PreparedFacts(micro_batch=1 if planned == "Auto" else planned, total_steps=0, evaluate_on_gang=may_need_gang)

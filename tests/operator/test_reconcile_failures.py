@@ -133,6 +133,15 @@ def test_cuda_out_of_memory_halves_the_micro_batch_until_there_is_no_half() -> N
     assert condition(fails(run, failed(Stage.TRAIN, Exit.OUT_OF_MEMORY, 6)), ConditionType.FAILED).reason is Reason.OUT_OF_MEMORY
 
 
+def test_what_training_halved_itself_is_not_tried_again() -> None:
+    """It ends for want of memory at one row only, where no attempt helps; a gang of several nodes ends at the first."""
+    run = reached(Stage.TRAIN)
+    alone = fails(run, failed(Stage.TRAIN, Exit.OUT_OF_MEMORY, result=said(Stage.TRAIN, 76, micro_batch=1.0)))
+    assert condition(alone, ConditionType.FAILED).reason is Reason.OUT_OF_MEMORY
+    several = after(run, fails(run, failed(Stage.TRAIN, Exit.OUT_OF_MEMORY, result=said(Stage.TRAIN, 76, micro_batch=6.0))))
+    assert micro_batches(decide(several, now=later(HOUR))) == [6, 3]
+
+
 @pytest.mark.parametrize(("planned", "next_one"), [("Auto", 1), (6, 3)])
 def test_a_micro_batch_that_is_not_known_is_halved_to_one(planned: object, next_one: int) -> None:
     run = reached(Stage.PREPARE, training={"microBatch": planned})

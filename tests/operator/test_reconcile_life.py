@@ -69,7 +69,7 @@ def test_stages_leave_what_others_need_to_know() -> None:
     assert run.status.prepared == PreparedFacts(micro_batch=8, total_steps=100, evaluate_on_gang=False)
     assert run.status.artifacts is not None
     assert (run.status.artifacts.claim_name, run.status.artifacts.folder, run.status.artifacts.adapter) == ("results", "run-0b5e3b9c", None)
-    trained = decide(run, *done(Stage.TRAIN, resumed_from_step=40.0, loss=1.25))
+    trained = decide(run, *done(Stage.TRAIN, resume_step=40.0, loss=1.25))
     assert attempt(trained, 1).resume_step == 40
     assert trained.status.progress is not None
     assert (trained.status.progress.step, trained.status.progress.percent, trained.status.progress.loss) == (100, 100, 1.25)
