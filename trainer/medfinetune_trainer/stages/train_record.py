@@ -11,7 +11,7 @@ from threading import Lock
 
 import torch
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import Prepared
+from medfinetune_api.results import RESUME_STEP, Prepared
 
 from medfinetune_trainer.artifacts.history import History, read
 from medfinetune_trainer.optim.fitting import OUT_OF_MEMORY
@@ -118,7 +118,7 @@ class Record:
         snapshot = self.snapshot
         numbers = {
             "steps": float(snapshot.step),
-            "resume_step": float(self.snapshot.resume_step),
+            RESUME_STEP: float(self.snapshot.resume_step),
             "seconds": time.monotonic() - self.started,
             "tokens": float(snapshot.tokens),
             "micro_batch": float(snapshot.micro_batch or 0),
