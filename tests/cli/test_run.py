@@ -60,7 +60,7 @@ def write_manifest(place: Path, name: str = "manifest.yaml", **overrides: Any) -
         "training": {"epochs": 15, "globalBatchTokens": 1024, "precision": "FP32"},
         "parallelism": {"nodes": 2, "gpusPerNode": 0},
         "checkpoint": {"everySteps": 2, "keep": 1},
-        "evaluation": {"tasks": [source | {"limit": 4} for source in sources]},
+        "evaluation": {"tasks": [source | {"limit": 4, "seen": True} for source in sources]},
     }
     path = place / name
     path.write_text(yaml.safe_dump(minimal_manifest(**(spec | overrides))), encoding="utf-8")

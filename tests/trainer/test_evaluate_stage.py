@@ -21,6 +21,7 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan, TaskPlan
 from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
 from medfinetune_trainer.artifacts.files import new_folder
+from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
@@ -29,8 +30,10 @@ from medfinetune_trainer.evaluation.questions import read_questions
 from medfinetune_trainer.model.adapter import base_digest
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.stages.evaluate import run
+from peft import PeftModel
 from support.evaluation import EXAMPLE, evaluation_plan, example_tasks, mark_prepared, tiny_base, without_network
 from support.models import adapted, save_adapter
+from transformers import AutoModelForCausalLM
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +159,7 @@ def test_started_again_it_does_what_is_missing(base: Path, tmp_path: Path, lost:
     after = state(plan)
     assert after.keys() == before.keys()
     rewritten = {name for name in before if after[name][0] != before[name][0]}
-    assert all(after[name][1] == before[name][1] for name in before if "results" not in name)
+    assert all(after[name][1] == before[name][1] for name in before if "results" not in name and name != "lineage.json")
     assert not any(name.endswith("base.json") or "samples_base" in name for name in rewritten)
     assert bool(rewritten) == (lost not in ("nothing", "rename"))
 
@@ -215,3 +218,18 @@ def test_likelihoods_that_are_not_finite_are_refused() -> None:
     row = {"filtered_resps": [(float("nan"), False), (-1.0, False)]}
     with pytest.raises(Diverged, match="1 questions"):
         results.refuse_unanswered("tuned", {"samples": {"medqa": [row]}})
+
+
+def test_what_is_told_is_told_again_where_it_is_missing_and_peft_loads_the_adapter_with_its_card(base: Path, tmp_path: Path) -> None:
+    plan = trained(tmp_path, base, tasks=())
+    run(plan)
+    told = [plan.folder.adapter / "README.md", plan.folder.report, plan.folder.lineage]
+    before = [file.read_bytes() for file in told]
+    for count in range(1, len(told) + 1):
+        for file in told[-count:]:
+            file.unlink()
+        run(plan)
+        assert [file.read_bytes() for file in told] == before
+    assert verify(plan.folder.root).problems == ()
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), plan.folder.adapter)
+    assert model.peft_config["default"].base_model_name_or_path == plan.model.path
