@@ -42,10 +42,14 @@ class Case:
     loss_share: float = 0.1
     dtype: torch.dtype = torch.float32
     rank: int = 8
+    dora: bool = False
 
     def __str__(self) -> str:
         again = "again" if self.checkpointing else "kept"
-        return f"{self.kind}-{self.method}-{again}-{self.micro_batch}x{self.row_tokens}-{self.dropout}-{self.loss_share}-{str(self.dtype)[6:]}"
+        return (
+            f"{self.kind}-{self.method}-{again}-{self.micro_batch}x{self.row_tokens}-{self.dropout}-{self.loss_share}-{str(self.dtype)[6:]}"
+            + "-dora" * self.dora
+        )
 
 
 class _Tracker(MemTracker):
@@ -75,7 +79,7 @@ def measured(case: Case, base: Path) -> Mapping[str, int]:
 
 def estimated(case: Case, base: Path) -> MemoryEstimate:
     """What the memory plan says of the same step, with the CPU's kernels."""
-    lora = lora_plan(rank=case.rank, dropout=case.dropout) if case.method is not Method.FULL else None
+    lora = lora_plan(rank=case.rank, dropout=case.dropout, use_dora=case.dora) if case.method is not Method.FULL else None
     rows = PASSES * case.micro_batch
     job = Job(
         tuning=tuning_plan(case.method, lora=lora),
@@ -92,7 +96,7 @@ def estimated(case: Case, base: Path) -> MemoryEstimate:
 
 
 def _tuning(case: Case, base: Path) -> Tuning:
-    return Full(base) if case.method is Method.FULL else low_rank(case.method, moved=False, rank=case.rank, dropout=case.dropout)
+    return Full(base) if case.method is Method.FULL else low_rank(case.method, moved=False, rank=case.rank, dropout=case.dropout, use_dora=case.dora)
 
 
 def _batches(case: Case) -> list[PackedBatch]:

@@ -51,3 +51,12 @@ def cast_bytes(shape: ModelShape, job: Job, setting: Setting, trained: Trained) 
         return 0
     layers = 1 if setting.checkpointing else shape.layers
     return job.compute_bytes * (layers * sum(trained.layer) + sum(trained.ends))
+
+
+def dora_bytes(shape: ModelShape, job: Job, setting: Setting) -> int:
+    """Dequantised weights that DoRA's product keeps for the backward pass where dropout is on: PEFT then multiplies by the weight itself."""
+    lora = job.tuning.lora
+    if lora is None or not lora.use_dora or not lora.dropout or job.tuning.quantization is not Quantization.NF4:
+        return 0
+    layers = 1 if setting.checkpointing else shape.layers
+    return layers * job.compute_bytes * sum(shape.linears[name].weights for name in targets(shape, lora))

@@ -17,7 +17,7 @@ from medfinetune_api.choices import Offload, Sharding
 from medfinetune_api.results import MemoryEstimate
 
 from medfinetune_trainer.memory.activations import FP32, Kept, kept
-from medfinetune_trainer.memory.buffers import cast_bytes, gathered_bytes, gradient_bytes
+from medfinetune_trainer.memory.buffers import cast_bytes, dora_bytes, gathered_bytes, gradient_bytes
 from medfinetune_trainer.memory.frozen import frozen
 from medfinetune_trainer.memory.job import Job, Setting
 from medfinetune_trainer.memory.shape import ModelShape
@@ -95,7 +95,8 @@ class _Moments:
     @property
     def _standing(self) -> float:
         """Copies that stand through the whole pass."""
-        return gathered_bytes(self.shape, self.job, self.setting, self.trained) + cast_bytes(self.shape, self.job, self.setting, self.trained) + self._buckets
+        copies = cast_bytes(self.shape, self.job, self.setting, self.trained) + dora_bytes(self.shape, self.job, self.setting)
+        return gathered_bytes(self.shape, self.job, self.setting, self.trained) + copies + self._buckets
 
     @property
     def _trained(self) -> int:
