@@ -16,11 +16,13 @@ from medfinetune_trainer.optim.offload import ActivationsOnHost
 from medfinetune_trainer.optim.optimizer import build_optimizer, set_learning_rate
 from safetensors.torch import load_file
 from support.disturbed import torn_after
+from support.gang import gang
 from support.models import batch, built, gradients_of, low_rank, tiny
 from support.plans import lora_plan, optimizer_plan, tuning_plan
 from support.train import losses, small_run, train_gang, train_here, validations
-from torch import Tensor, nn
-from torch.autograd.graph import save_on_cpu, saved_tensors_hooks
+from support.watched import sent_by, sent_by_a_rank
+from torch import nn
+from torch.autograd.graph import save_on_cpu
 from torch.optim import AdamW
 
 BOTH = (Offload.ACTIVATIONS, Offload.OPTIMIZER)
@@ -80,7 +82,7 @@ def test_a_run_learns_and_its_checkpoint_continues_bit_for_bit(tmp_path: Path, c
 def test_gradients_are_the_same_with_activations_on_the_host_and_no_weight_goes_there(tmp_path: Path, checkpointed: bool) -> None:
     module = built(tiny(tmp_path / "base", "llama"), Sharding.FULL, checkpointed=checkpointed, tuning=low_rank(Method.LORA, dropout=0.2)).train()
     packed, contexts = batch((5, 20, 9)), (None, ActivationsOnHost(), save_on_cpu(pin_memory=True))
-    gradients, sent = [], [_sent(context) for context in contexts[1:] if context]
+    gradients, sent = [], [sent_by(context) for context in contexts[1:] if context]
     for context in contexts:
         torch.manual_seed(0)
         with context or nullcontext():
@@ -94,6 +96,13 @@ def test_gradients_are_the_same_with_activations_on_the_host_and_no_weight_goes_
     assert (1, 34, 128) in ours & torchs
     assert not ours & weights
     assert torchs & weights
+
+
+@pytest.mark.parametrize("sharding", [Sharding.FULL, Sharding.ADAPTERS_ONLY])
+def test_a_weight_that_is_gathered_for_a_pass_does_not_go_to_the_host_either(tmp_path: Path, sharding: Sharding) -> None:
+    for sent, weights in gang(2, sent_by_a_rank, tiny(tmp_path / "base", "llama"), sharding):
+        assert (1, 34, 128) in sent
+        assert not sent & weights
 
 
 def test_all_of_it_together_is_the_same_on_two_ranks(tmp_path: Path) -> None:
@@ -120,20 +129,6 @@ def test_all_of_it_together_is_the_same_on_two_ranks(tmp_path: Path) -> None:
 def _parameters(seed: int = 0) -> list[nn.Parameter]:
     generator = torch.Generator().manual_seed(seed)
     return [nn.Parameter(torch.randn(*shape, generator=generator)) for shape in ((128, 64), (64,), (64, 8))]
-
-
-def _sent(context: saved_tensors_hooks) -> list[tuple[int, ...]]:
-    """The shapes that `context` will have copied to the host."""
-    sent, pack = [], context.pack_hook
-
-    def note(tensor: Tensor) -> Any:
-        packed = pack(tensor)
-        if not isinstance(packed, Tensor):
-            sent.append(tuple(tensor.shape))
-        return packed
-
-    context.pack_hook = note
-    return sent
 
 
 def _same(one: RunPlan, other: RunPlan, tolerance: float = 0.0) -> bool:
