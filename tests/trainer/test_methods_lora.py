@@ -78,7 +78,7 @@ def test_dora_starts_from_the_base_and_drops_inputs_as_peft_does(base: Path) -> 
     assert max(relative(sharded.gradients[name], gradient) for name, gradient in plain.gradients.items()) < 1e-5
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["rsLoRA", "DoRA"])
 def test_each_variant_learns(base: Path, variant: str) -> None:
     before, after = answered(base, low_rank(moved=False, rank=16, alpha=64.0 if variant == "DoRA" else 32.0, **VARIANTS[variant]), 5e-3)
     assert (before <= 12, after) == (True, 24)

@@ -61,7 +61,8 @@ def run(plan: RunPlan) -> StageResult:
     _release(plan, summary)
     tell(plan, summary)
     numbers = _numbers(summary) | {"seconds": time.monotonic() - started}
-    return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, _message(summary), numbers, [_task(scores) for scores in summary.tasks])
+    message = _message(summary, plan.folder.released(plan.tuning.method).name)
+    return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, message, numbers, [_task(scores) for scores in summary.tasks])
 
 
 def _ask(plan: RunPlan, node: Node) -> StageResult | None:
@@ -110,11 +111,11 @@ def _device(plan: RunPlan) -> torch.device:
     return torch.device("cuda", 0)
 
 
-def _message(summary: EvaluationSummary) -> str:
+def _message(summary: EvaluationSummary, released: str) -> str:
     if not summary.tuned_by_language:
-        return "Nothing unseen to evaluate on; the adapter is released."
+        return f"Nothing unseen to evaluate on; the {released} is released."
     scores = (f"{name} {score.accuracy:.1%} of {score.n}" for name, score in summary.tuned_by_language.items())
-    return f"Evaluated: {', '.join(scores)}; the adapter is released."
+    return f"Evaluated: {', '.join(scores)}; the {released} is released."
 
 
 def _numbers(summary: EvaluationSummary) -> dict[str, float]:
