@@ -84,8 +84,8 @@ class _Loop:
                 self._validate(window, held_out)
             if window.step % self.plan.checkpoint.every_steps == 0 or window.step == self.prepared.total_steps or self.judge.stopped:
                 self.saver.start(window.step)
-        if self.judge.stopped and self.record.snapshot.step < self.prepared.total_steps:
-            self.record.stopped()
+        if self.judge.stopped and self.judge.stopping and self.record.snapshot.step < self.prepared.total_steps:
+            self.record.stopped(self.judge.stopping.best_step)
 
     def _step(self, window: Window, rows: _Rows) -> None:
         training, started = self.plan.training, time.monotonic()

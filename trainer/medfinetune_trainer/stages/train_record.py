@@ -80,12 +80,12 @@ class Record:
             self.history.write("checkpoint", step=step, blocked_seconds=blocked_seconds, seconds=seconds)
         self.event("checkpoint", step=step)
 
-    def stopped(self) -> None:
-        """The last step was the last: nothing is left to do."""
+    def stopped(self, best_step: int) -> None:
+        """The last step was the last, though more were planned; the validation loss was lowest after `best_step`."""
         with self.lock:
             self.snapshot.steps_planned, self.snapshot.seconds_left = self.snapshot.step, 0.0
         self.share()
-        self.event("stopped early", step=self.snapshot.step)
+        self.event("stopped early", step=self.snapshot.step, best_step=best_step)
 
     def sync(self) -> None:
         """Return once all that was told of steps is on disk. Raises StorageFailed."""
