@@ -159,7 +159,7 @@ def by_size(plan: RunPlan, shape: Any, setting: Setting, **changes: Any) -> int:
     return estimate(shape, Job(**(vars(job) | changes)), setting).total
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     model=st.sampled_from([GEMMA_3_4B_TEXT, LLAMA_3_8B]),
     method=st.sampled_from(["QLoRA", "LoRA", "Full", "PrefixTuning", "Bottleneck"]),
@@ -173,7 +173,8 @@ def test_more_of_anything_takes_no_less(model: str, method: str, sharding: Shard
     assert by_size(plan, shape, Setting(sharding, False, rows + 1), rows_per_step=4096) >= size
     assert by_size(plan, shape, Setting(sharding, True, rows), rows_per_step=4096) <= size
     assert by_size(plan, shape, here, rows_per_step=4096, world_size=16) <= size
-    assert by_size(plan, shape, here, rows_per_step=4096, compute_bytes=4) > size
+    if method != "Full":  # there autocast's copies of fp32 masters can outweigh what 16 bits save
+        assert by_size(plan, shape, here, rows_per_step=4096, compute_bytes=4) > size
     assert by_size(plan, shape, here, rows_per_step=4096, offload=(Offload.ACTIVATIONS,)) <= size
     assert by_size(plan, shape, here, rows_per_step=4096, optimizer=OptimizerType.PAGED_ADAMW_8BIT) <= size
 
