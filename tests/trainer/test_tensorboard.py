@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from medfinetune_api.plan import RunPlan
-from medfinetune_trainer.artifacts.history import read
+from medfinetune_trainer.artifacts.history import History, read
 from medfinetune_trainer.telemetry.tensorboard import scalars
 from support.disturbed import before_step
 from support.train import small_run, train_here
@@ -67,8 +67,6 @@ def test_events_equal_metrics_also_after_a_kill_in_the_middle_and_a_resume(tmp_p
 
 
 def test_memory_is_an_event_of_each_rank_at_the_step_it_was_measured_at(tmp_path: Path) -> None:
-    from medfinetune_trainer.artifacts.history import History
-
     history = History(tmp_path / "metrics.jsonl", 0, tmp_path / "board")
     history.write("step", step=3, loss=1.5)
     for rank in (0, 1):
@@ -79,3 +77,14 @@ def test_memory_is_an_event_of_each_rank_at_the_step_it_was_measured_at(tmp_path
     for rank in (0, 1):
         [event] = watched.Scalars(f"memory_vram_peak/rank_{rank}")
         assert (event.step, event.value) == (3, 1 << 31)
+
+
+def test_steps_that_are_taken_again_show_once_though_they_were_on_disk(tmp_path: Path) -> None:
+    for resumed, loss in ((0, 1.0), (2, 2.0)):
+        history = History(tmp_path / "metrics.jsonl", resumed, tmp_path / "board")
+        for step in range(resumed + 1, 5):
+            history.write("step", step=step, loss=loss)
+        history.close()
+    board = EventAccumulator(str(tmp_path / "board"))
+    board.Reload()
+    assert [(event.step, event.value) for event in board.Scalars("train/loss")] == [(1, 1.0), (2, 1.0), (3, 2.0), (4, 2.0)]
