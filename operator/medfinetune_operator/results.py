@@ -75,8 +75,6 @@ def _facts(draft: Draft, result: StageResult | None) -> PreparedFacts:
     planned = plan.training.micro_batch if isinstance(plan, RunPlan) else 1
     may_need_gang = isinstance(plan, RunPlan) and plan.parallelism.world_size > 1 and plan.parallelism.gpu_memory is not None
     try:
-        return PreparedFacts(
-            micro_batch=int(numbers[MICRO_BATCH]), total_steps=int(numbers["total_steps"]), evaluate_on_gang=bool(numbers["evaluate_on_gang"])
-        )
+        return PreparedFacts(micro_batch=int(numbers[MICRO_BATCH]), total_steps=int(numbers["total_steps"]), evaluate_on_gang=bool(numbers["evaluate_on_gang"]))
     except (KeyError, ValidationError):
         return PreparedFacts(micro_batch=1 if planned == "Auto" else planned, total_steps=0, evaluate_on_gang=may_need_gang)
