@@ -1,6 +1,6 @@
 """A stored run's spec is immutable but for runPolicy: every field of the schema added, removed and changed on the real API server.
 
-Two runs have every field of the schema between them, none at its default; they differ where a rule lets only one of two fields stand.
+Three runs have every field of the schema between them, none at its default; they differ where a rule lets only one of two fields stand.
 """
 
 from __future__ import annotations
@@ -40,29 +40,44 @@ def full(differences: Mapping[str, Any]) -> dict[str, Any]:
     return manifest
 
 
+def tuned(method: str, *others: str) -> dict[str, Any]:
+    """The differences of a method: it, without the shapes of the others."""
+    return {"spec.tuning.method": method, **{f"spec.tuning.{other}": ABSENT for other in others}}
+
+
 HELD_OUT = full(
     {
+        **tuned("QLoRA", "prefix", "bottleneck", "quantization"),
+        "spec.data.validation.fraction": 0.5,
         "spec.data.validation.sources": ABSENT,
         "spec.output.volume.claimTemplate": ABSENT,
         "spec.scheduling.tolerations[0].value": ABSENT,
     }
 )
-OWN_FILES = full(
+OF_OWN_FILES = {
+    "spec.data.validation.fraction": ABSENT,
+    "spec.data.validation.stratifyBy": ABSENT,
+    "spec.data.validation.sources[0].name": "held",
+    "spec.data.validation.sources[0].path": "held",
+    "spec.data.validation.sources[0].format": "Exam",
+    "spec.output.volume.persistentVolumeClaim": ABSENT,
+    "spec.output.merge": ABSENT,
+    "spec.scheduling.tolerations[0].operator": "Equal",
+}
+OWN_FILES = full({**OF_OWN_FILES, **tuned("Bottleneck", "lora", "prefix")})
+PREFIXED = full(
     {
-        "spec.data.validation.fraction": ABSENT,
-        "spec.data.validation.stratifyBy": ABSENT,
-        "spec.data.validation.sources[0].name": "held",
-        "spec.data.validation.sources[0].path": "held",
-        "spec.data.validation.sources[0].format": "Exam",
-        "spec.output.volume.persistentVolumeClaim": ABSENT,
-        "spec.scheduling.tolerations[0].operator": "Equal",
+        **OF_OWN_FILES,
+        **tuned("PrefixTuning", "lora", "bottleneck"),
+        "spec.data.packing": "None",
+        **{f"spec.training.{field}": ABSENT for field in ("layerDecay", "gradualUnfreezing", "activationCheckpointing")},
     }
 )
 
 
 def fields(top: str) -> dict[str, tuple[dict[str, Any], Place]]:
     """Every place at and below `spec.<top>`, with a run that has it."""
-    found = {place.path: (run, place) for run in (OWN_FILES, HELD_OUT) for place in places(SPEC, run["spec"], "spec")}
+    found = {place.path: (run, place) for run in (PREFIXED, OWN_FILES, HELD_OUT) for place in places(SPEC, run["spec"], "spec")}
     return {path: each for path, each in found.items() if f"{path}.".startswith(f"spec.{top}.")}
 
 

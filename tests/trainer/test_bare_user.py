@@ -33,7 +33,7 @@ def volume() -> Iterator[Path]:
 def test_every_stage_works_for_a_user_without_a_name(volume: Path) -> None:
     models = models_volume()
     models.chmod(0o755)
-    task = {**SOURCES[0], "name": "exam", "limit": 2}
+    task = {**SOURCES[0], "name": "exam", "limit": 2, "seen": True}
     plan = planned(volume, models, EXAMPLE, {"nodes": 1, "gpusPerNode": 0}, tasks=[task])  # type: ignore[list-item]  # a limit is a number
     plan = plan.model_copy(update={"training": plan.training.model_copy(update={"epochs": 1})})
     file = volume / "plan.json"

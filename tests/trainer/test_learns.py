@@ -69,7 +69,7 @@ def test_it_learns_64_questions_in_two_languages(tmp_path: Path) -> None:
         tmp_path,
         first_questions(tmp_path / "data"),
         spec_data={"maxLength": 512, "validation": {"fraction": 0.0}},
-        training={"epochs": 25, "learningRate": 5e-4, "globalBatchTokens": 1536, "scheduler": {"type": "Cosine"}, "precision": "FP32"},
+        training={"epochs": 32, "learningRate": 5e-4, "globalBatchTokens": 1536, "scheduler": {"type": "Cosine"}, "precision": "FP32"},
         dropout=0.0,
     )
     untrained = letter_accuracy(plan, None)

@@ -18,7 +18,7 @@ from medfinetune_api.errors import InvalidManifest, Stalled
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.artifacts.history import read
-from medfinetune_trainer.stages import node
+from medfinetune_trainer.stages import node, worker
 from medfinetune_trainer.stages.agent import run_gang
 from medfinetune_trainer.stages.node import Node
 from medfinetune_trainer.stages.watchdog import PATIENCE, STALL_SECONDS, Watchdog, stall_seconds
@@ -49,13 +49,16 @@ def test_the_rank_that_does_not_wait_is_named_with_where_it_stands(
     monkeypatch.setattr(node, "WORKER", "support.light_rank")
     for name, value in {"PYTHONPATH": TESTS, "LIGHT_RANKS": kinds, STALL_SECONDS: "1.5"}.items():
         monkeypatch.setenv(name, value)
-    before = psutil.Process().children()
-    with pytest.raises(Stalled) as refusal:
-        run_gang(plan, Stage.TRAIN, Node.of({}, 2))
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as bystander:
+        before = psutil.Process().children()
+        with pytest.raises(Stalled) as refusal:
+            run_gang(plan, Stage.TRAIN, Node.of({}, 2))
+        assert bystander.poll() is None, "a process that is no rank was killed with them"
+        bystander.kill()
     assert refusal.value.where == f"rank {culprit}"
     assert at in refusal.value.found
     assert refusal.value.exit == Exit.STALLED
-    assert psutil.Process().children() == before, "ranks outlived their gang"
+    assert psutil.Process().children() == [each for each in before if each.pid != bystander.pid], "ranks outlived their gang"
     logged = capfd.readouterr().err
     assert logged.count("rank stands still") == 2
     assert ("torch/distributed/distributed_c10d.py:4 in all_reduce" in logged) == ("waits" in kinds)
@@ -142,3 +145,12 @@ def test_a_stopped_rank_of_a_real_training_ends_the_gang_as_stalled(tmp_path: Pa
     assert '"rank": 0' in agent.log.read_text()
     assert "torch/distributed/" in agent.log.read_text()
     assert not any(rank.is_running() for rank in ranks.values())
+
+
+def test_a_rank_whose_agent_died_while_it_started_ends_too() -> None:
+    """The kernel tells it only of a death that comes after it has asked."""
+    rank = os.fork()
+    if rank == 0:
+        worker._die_with_agent(os.getpid())  # its parent is another
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) == Exit.GANG_LOST

@@ -21,14 +21,13 @@ from pathlib import Path
 from threading import Thread
 from types import FrameType
 
-import psutil
 from medfinetune_api.choices import Stage
 from medfinetune_api.errors import GangLost, Interrupted, Stalled
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-from medfinetune_trainer.stages.node import Node, killed
+from medfinetune_trainer.stages.node import Node, killed, workers
 from medfinetune_trainer.stages.outcome import STOP, Outcome, outcomes, root_cause
 from medfinetune_trainer.stages.watchdog import Watchdog, stall_seconds
 from medfinetune_trainer.telemetry.server import serving
@@ -82,21 +81,21 @@ def _supervised(node: Node, stage: Stage, folder: Path, watchdog: Watchdog) -> B
         agent.join(0.2)
         if deadline is None and (folder / STOP).exists():
             deadline = time.monotonic() + (float(os.environ.get(STOP_SECONDS, "600")) if stage is Stage.TRAIN else 0)
-            if agent.is_alive() and not psutil.Process().children():
+            if agent.is_alive() and not workers(folder):
                 raise Interrupted(str(stage), found="a request to stop before the gang was complete", expected="its end", remedy=AGAIN)
         if deadline is None:
-            _bitten(watchdog, agent)
+            _bitten(watchdog, agent, folder)
         elif time.monotonic() > deadline:
-            _kill_workers()
+            _kill(folder)
     return ended[0]
 
 
-def _bitten(watchdog: Watchdog, agent: Thread) -> None:
+def _bitten(watchdog: Watchdog, agent: Thread, folder: Path) -> None:
     """Let the watchdog look, and end the gang where it has found it standing still. Raises Stalled."""
     try:
         watchdog.look()
     except Stalled:
-        _kill_workers()
+        _kill(folder)
         agent.join(KILLED_SECONDS)
         raise
 
@@ -109,8 +108,8 @@ def _error_of(node: Node, stage: Stage, folder: Path) -> BaseException | None:
     return None
 
 
-def _kill_workers() -> None:
-    for worker in psutil.Process().children():
+def _kill(folder: Path) -> None:
+    for worker in workers(folder):
         worker.kill()
 
 

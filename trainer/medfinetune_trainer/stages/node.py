@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import psutil
 import torch
 from medfinetune_api.choices import Stage
 from medfinetune_api.errors import GangLost, InvalidManifest
@@ -84,7 +85,7 @@ class Node:
         logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what it has to say, the result says
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.processes)))
         try:
-            elastic_launch(self._config(stage), sys.executable)("-u", "-m", WORKER, str(stage), str(folder))
+            elastic_launch(self._config(stage), sys.executable)("-u", "-m", WORKER, str(stage), str(folder), str(os.getpid()))
         except DistError as error:
             raise GangLost(
                 f"node {self.rank}",
@@ -105,6 +106,18 @@ class Node:
             max_restarts=0,
             shutdown_timeout=SHUTDOWN_SECONDS,
         )
+
+
+def workers(folder: Path) -> list[psutil.Process]:
+    """The ranks of this process's gang at `folder`. Not all its children: a process that runs a stage among other things has some of its own."""
+    return [child for child in psutil.Process().children() if str(folder) in _command(child)]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:  # gone by now
+        return []
 
 
 def killed(error: ChildFailedError) -> tuple[int, str] | None:

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 from medfinetune_api.errors import InvalidManifest, Stalled
 
-from medfinetune_trainer.stages.node import Node
+from medfinetune_trainer.stages.node import Node, workers
 from medfinetune_trainer.stages.stacks import Stack, stack_of
 from medfinetune_trainer.telemetry.heartbeat import STARTING, Pulse, read_pulse
 from medfinetune_trainer.telemetry.log import say
@@ -120,8 +120,8 @@ def stall_seconds() -> float:
 
 
 def _ranks(folder: Path) -> Iterator[tuple[int, tuple[psutil.Process, Signs]]]:
-    """This node's ranks and their signs: the agent's children, by the environment that it started them with."""
-    for process in psutil.Process().children():
+    """This node's ranks and their signs, by the environment that they were started with."""
+    for process in workers(folder):
         try:
             rank, used = int(process.environ()["RANK"]), process.cpu_times()
         except (psutil.Error, KeyError, ValueError):  # just started, or just ended

@@ -41,10 +41,10 @@ WORK = {Stage.TRAIN: ("train_loop", "train"), Stage.EVALUATE: ("ask", "ask")}
 """Module of this package and its function (plan, prepared, ranks, device, agent's folder) -> numbers, by stage."""
 
 
-def main(stage: Stage, folder: Path) -> None:
-    """Run this rank; `folder` is the agent's, with the plan. Leaves the process with the outcome's code where it failed."""
+def main(stage: Stage, folder: Path, agent: int) -> None:
+    """Run this rank; `folder` is the agent's, with the plan, and `agent` its process id. Leaves the process with the outcome's code where it failed."""
     rank = int(os.environ["RANK"])
-    _die_with_agent()
+    _die_with_agent(agent)
     heartbeat.start(folder, rank)
     hush_libraries()
     disable_progress_bar()
@@ -88,11 +88,16 @@ def _gang(cuda: bool) -> Iterator[torch.device]:
     dist.destroy_process_group()
 
 
-def _die_with_agent() -> None:
-    """Ask the kernel to end this process when its agent is gone, however that came about (Linux, prctl(2) PR_SET_PDEATHSIG)."""
+def _die_with_agent(agent: int) -> None:
+    """Ask the kernel to end this process when its agent is gone, however that came about (Linux, prctl(2) PR_SET_PDEATHSIG), and end if it is gone by now.
+
+    The import before this takes seconds; an agent that is killed meanwhile would leave a rank that waits for its peers for ever.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != agent:
+        os._exit(Exit.GANG_LOST)
 
 
 if __name__ == "__main__":
-    main(Stage(sys.argv[1]), Path(sys.argv[2]))
+    main(Stage(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

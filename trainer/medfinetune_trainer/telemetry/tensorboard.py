@@ -38,8 +38,7 @@ class Board:
         values = [self._summary.Value(tag=tag, simple_value=figure) for tag, figure in scalars(line)]
         if values:
             self._write(summary=self._summary(value=values), step=self._step, wall_time=datetime.fromisoformat(line["time"]).timestamp())
-        if line["kind"] == "memory":
-            self._file.flush()  # every 15 s, for whoever watches
+            self._file.flush()  # for whoever watches; and nothing of an attempt that is over may follow its last line
 
     def sync(self) -> None:
         """Return once all events are on disk."""
