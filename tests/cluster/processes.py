@@ -21,6 +21,10 @@ _starter = ThreadPoolExecutor(1, "starts-servers")
 """Starts every server: a server ends with the thread that started it (see _until_parent_dies), and this one lives as long as the tests."""
 
 
+_given: set[int] = set()
+"""Ports that this process was given."""
+
+
 def wait_until(what: str, condition: Callable[[], bool], seconds: float = SECONDS, evidence: Callable[[], str] = str) -> None:
     """Return once `condition` holds. Raises AssertionError with `what` and `evidence()` after `seconds`."""
     end = time.monotonic() + seconds
@@ -33,17 +37,22 @@ def free_port(address: str = "127.0.0.1") -> int:
     """A TCP port nobody listens on at `address`.
 
     It lies outside the range that the kernel hands to outgoing connections: a client that keeps knocking while a server is down would otherwise
-    be given the very port one day, connect to itself and hold it.
+    be given the very port one day, connect to itself and hold it. Each worker of a test run draws from ports of its own, and none twice: a server binds
+    its port seconds after it was found free.
     """
+    first = 20_000 + 1_000 * (int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10)
     while True:
-        port = random.SystemRandom().randrange(20000, 30000)
+        port = random.SystemRandom().randrange(first, first + 1_000)
+        if port in _given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))
             except OSError:
                 continue
-            return port
+        _given.add(port)
+        return port
 
 
 class Server:

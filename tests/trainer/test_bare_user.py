@@ -45,7 +45,8 @@ def test_every_stage_works_for_a_user_without_a_name(volume: Path) -> None:
         done = subprocess.run(command, cwd="/", env=environment, capture_output=True, text=True, check=False)
         result = StageResult.model_validate_json(done.stdout)
         assert (done.returncode, result.exit_code) == (0, 0), done.stdout + done.stderr
-    assert {path.name for path in plan.folder.root.iterdir() if path.name[0] != "."} == {"adapter", "evaluation", "metrics.jsonl", "plan.json", "prepared.json"}
+    left = {path.name for path in plan.folder.root.iterdir() if path.name[0] != "."}
+    assert left == {"adapter", "evaluation", "lineage.json", "metrics.jsonl", "plan.json", "prepared.json", "report.html", "tensorboard"}
     assert not [path for path in set(volume.parent.parent.glob("medfinetune-*")) - before if path.stat().st_uid == NOBODY]
 
 
