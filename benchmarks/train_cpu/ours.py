@@ -49,9 +49,9 @@ class Ours:
 
 
 def ours(
-    base: Path, rows: Rows, dtype: torch.dtype = torch.float32, quantization: Quantization = Quantization.NF4, loss: Callable[..., LossSums] = packed_loss
+    base: Path, rows: Rows, dtype: torch.dtype, quantization: Quantization = Quantization.NF4, loss: Callable[..., LossSums] = packed_loss
 ) -> Ours:
-    """The step of a run on `base`: QLoRA of rank 16 on every linear layer, fp32, no activation checkpointing. The other arguments take a part of it away."""
+    """The step of a run on `base`: QLoRA of rank 16 on every linear layer, computed in `dtype`, no activation checkpointing. The other arguments take a part of it away."""
     module = build(base, LowRank(LORA, quantization, seed=0), dtype, CPU, Sharding.NONE, packed=True).train()
     parts = Parts(module, CPU, partial(loss, groups=1), gradient_sync, clip_grad_norm)
     optimizer = torch.optim.AdamW(parts.trained(), lr=2e-4)
@@ -76,9 +76,9 @@ def dense_attention(module: nn.Module, query: Tensor, key: Tensor, value: Tensor
     return functional.scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=getattr(module, "scaling", None)).transpose(1, 2), None
 
 
-def with_dense_attention(base: Path, rows: Rows) -> Ours:
+def with_dense_attention(base: Path, rows: Rows, dtype: torch.dtype) -> Ours:
     """The product's step with a dense mask in place of its attention by document."""
-    changed = ours(base, rows)
+    changed = ours(base, rows, dtype)
     ALL_ATTENTION_FUNCTIONS.register("benchmark_dense", dense_attention)
     model = changed.stepper.parts.module.get_base_model()
     model.set_attn_implementation("benchmark_dense")

@@ -79,6 +79,14 @@ def test_messages_that_a_template_refuses_are_named_by_their_record() -> None:
         Renderer(byte_level_tokenizer(thinking), ChatTemplate.TOKENIZER).render([ASKED, Message("assistant", "<think>x</think>y")], "a.jsonl:7")
 
 
+def test_a_template_that_leaves_a_system_prompt_out_is_named_by_the_record() -> None:
+    silent = "{%- if messages[0]['role'] == 'system' -%}{%- set messages = messages[1:] -%}{%- endif -%}" + TEMPLATES["chatml"]
+    template = Renderer(byte_level_tokenizer(silent), ChatTemplate.TOKENIZER)
+    assert template.render([ASKED, ANSWERED], "a.jsonl:6").responses
+    with pytest.raises(InvalidData, match=r"^a.jsonl:7: .*changes"):
+        template.render([Message("system", "Be brief."), ASKED, ANSWERED], "a.jsonl:7")
+
+
 def test_a_tokenizer_loads_from_its_folder_alone_and_without_torch(tmp_path: Path) -> None:
     byte_level_tokenizer().save_pretrained(tmp_path)
     program = f"""

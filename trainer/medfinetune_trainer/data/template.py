@@ -2,12 +2,12 @@
 
 Training and evaluation both render here, with the same template variables, so that a model is asked what it was taught.
 
-Where a response stands is found by marks: each assistant's content is rendered between two Unicode noncharacters, which the template carries along and which
-are then taken out. (Rendering ever longer prefixes would not do: Qwen3's template writes its last turn otherwise than the same turn in the middle.) The text
-without marks must equal the plain rendering, and must continue the generation prompt; a template that rewrites messages is refused.
+Where a response stands is found by a frame: a conversation with the same roles and a slot for each content, rendered once. (Rendering ever longer prefixes
+would not do: Qwen3's template writes its last turn otherwise than the same turn in the middle.) The frame filled with a record's contents must equal the
+record's own rendering, and must continue the generation prompt; a template that rewrites messages is refused.
 
-Control tokens that a record spells out (`<eos>` in a web page, say) are marked too, and `tokenise.encode` takes what is marked as plain text: data cannot close
-a turn.
+Control tokens that a record spells out (`<eos>` in a web page, say) are marked, and `tokenise.encode` takes what is marked as plain text: data cannot close a
+turn.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from medfinetune_api.errors import InvalidData, InvalidModel
 
 from medfinetune_trainer.data.records import Message
 
-RESPONSE_START, RESPONSE_END, LITERAL_START, LITERAL_END = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
+SLOT_START, SLOT_END, LITERAL_START, LITERAL_END = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
 """Noncharacters, which Unicode reserves for a process's own use (23.7): they are taken out of record text wherever it holds them."""
 
 VARIABLES = {"enable_thinking": False, "date_string": "26 Jul 2024"}
@@ -54,6 +56,38 @@ class Rendered:
     """Characters [start, end) of each response with its end-of-turn token, counted without marks."""
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What a template writes around the contents of a conversation, whatever they are."""
+
+    before: tuple[str, ...]
+    """The text before each slot."""
+    slots: tuple[int, ...]
+    """The message that fills each slot."""
+    after: str
+    """The text after the last one."""
+
+    @classmethod
+    def of(cls, text: str) -> Frame:
+        """The frame of a conversation that was rendered with slots for contents."""
+        *pieces, after = re.split(f"{SLOT_START}(\\d+){SLOT_END}", text)
+        return cls(tuple(pieces[::2]), tuple(map(int, pieces[1::2])), after)
+
+    def filled(self, contents: Sequence[str]) -> str:
+        """The text of a conversation with these contents."""
+        return "".join(piece + contents[slot] for piece, slot in zip(self.before, self.slots, strict=True)) + self.after
+
+    def places(self, contents: Sequence[str]) -> list[tuple[int, int]]:
+        """Characters [start, end) of the content in each slot."""
+        ends = accumulate(len(piece) + len(contents[slot]) for piece, slot in zip(self.before, self.slots, strict=True))
+        return [(end - len(contents[slot]), end) for slot, end in zip(self.slots, ends, strict=True)]
+
+    def shows(self, roles: Sequence[str]) -> bool:
+        """Whether every message has a slot, and each of the assistant's exactly one, in turn."""
+        answers = [index for index, role in enumerate(roles) if role == "assistant"]
+        return set(self.slots) == set(range(len(roles))) and [slot for slot in self.slots if roles[slot] == "assistant"] == answers
+
+
 class Renderer:
     """A tokenizer's template, checked once.
 
@@ -74,19 +108,20 @@ class Renderer:
         longest_first = "|".join(re.escape(token) for token in sorted(self.control, key=len, reverse=True)) or "(?!)"
         self._control = re.compile(longest_first)
         self._end_of_turn = re.compile(rf"\s*(?:{longest_first})")
+        self._frame = lru_cache(maxsize=1024)(self._framed)
         self._probe()
 
     def render(self, messages: Sequence[Message], where: str) -> Rendered:
         """The text of a whole conversation and its responses' places. Raises InvalidData at `where` if the template refuses or rewrites the messages."""
-        marked = self._apply([(message.role, self._marked(message)) for message in messages], where)
-        text, responses = self._places(marked)
-        plain = self._apply([(message.role, _clean(message.content)) for message in messages], where)
-        if unmarked(text) != plain or len(responses) != sum(message.role == "assistant" for message in messages):
+        roles, contents = tuple(message.role for message in messages), [_clean(message.content) for message in messages]
+        plain = self._apply(list(zip(roles, contents, strict=True)), where)
+        frame = self._frame(roles)
+        if frame is None or frame.filled(contents) != plain:
             found = f"{len(messages)} messages that the chat template changes"
             raise InvalidData(
                 where, found=found, expected="messages rendered as they are", remedy="Remove what the template treats specially, such as <think> blocks."
             )
-        return Rendered(text, responses)
+        return Rendered(frame.filled([self._literal(content) for content in contents]), self._responses(frame, roles, contents))
 
     def prompt_text(self, messages: Sequence[Message], where: str = "prompt") -> str:
         """The text that asks for the assistant's next turn after `messages`. Encode it by `tokenise.encode`. Raises InvalidData as `render`."""
@@ -104,26 +139,24 @@ class Renderer:
                 where, found=f"turns that the chat template refuses ({roles})", expected="turns it allows", remedy="Reorder or merge turns."
             ) from None
 
-    def _marked(self, message: Message) -> str:
-        content = self._literal(_clean(message.content))
-        return f"{RESPONSE_START}{content}{RESPONSE_END}" if message.role == "assistant" else content
-
     def _literal(self, content: str) -> str:
         return self._control.sub(rf"{LITERAL_START}\g<0>{LITERAL_END}", content)
 
-    def _places(self, marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-        """The text without response marks, and the responses in it."""
-        head, *turns = marked.split(RESPONSE_START)
-        text, responses = head, []
-        for turn in turns:
-            content, end, after = turn.partition(RESPONSE_END)
-            if not end:
-                return text, ()
-            start = len(unmarked(text))
-            stop = self._end_of_turn.match(after)
-            responses.append((start, start + len(unmarked(content)) + (stop.end() if stop else 0)))
-            text += content + after
-        return text, tuple(responses)
+    def _framed(self, roles: tuple[str, ...]) -> Frame | None:
+        """The frame of conversations with these roles. None if the template leaves one of their messages out, or repeats an answer."""
+        try:
+            text = self._apply([(role, f"{SLOT_START}{index}{SLOT_END}") for index, role in enumerate(roles)], "frame")
+        except InvalidData:
+            return None
+        frame = Frame.of(text)
+        return frame if frame.shows(roles) else None
+
+    def _responses(self, frame: Frame, roles: Sequence[str], contents: Sequence[str]) -> tuple[tuple[int, int], ...]:
+        """Each response's place, with the end-of-turn token that the frame writes after it."""
+        after = (*frame.before[1:], frame.after)
+        stops = [self._end_of_turn.match(piece) for piece in after]
+        placed = zip(frame.slots, frame.places(contents), stops, strict=True)
+        return tuple((start, end + (stop.end() if stop else 0)) for slot, (start, end), stop in placed if roles[slot] == "assistant")
 
     def _probe(self) -> None:
         """Render two conversations of our own: what holds for them must hold for the records."""
@@ -175,7 +208,7 @@ def control_tokens(tokenizer: Any, source: str) -> tuple[str, ...]:
 
 def unmarked(text: str) -> str:
     """`text` without marks."""
-    for mark in (RESPONSE_START, RESPONSE_END, LITERAL_START, LITERAL_END):
+    for mark in (SLOT_START, SLOT_END, LITERAL_START, LITERAL_END):
         text = text.replace(mark, "")
     return text
 

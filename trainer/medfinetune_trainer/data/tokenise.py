@@ -7,7 +7,7 @@ after it. The first token never does; nothing predicts it. Only where a record s
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -152,9 +152,8 @@ def _loss_mask(offsets: Sequence[tuple[int, int]], rendered: Rendered, loss_on: 
         return [0] + [1] * (len(offsets) - 1)
     mask = [0] * len(offsets)
     for first, last in rendered.responses:
-        index = bisect_right(offsets, first, key=itemgetter(1))
-        while index < len(offsets) and min(offsets[index][0], offsets[index - 1][1]) < last:
-            mask[index] = 1
-            index += 1
+        begin = bisect_right(offsets, first, key=itemgetter(1))
+        end = bisect_left(range(len(offsets)), last, lo=begin, key=lambda index: min(offsets[index][0], offsets[index - 1][1]))
+        mask[begin:end] = [1] * (end - begin)
     mask[:1] = [0]
     return mask
