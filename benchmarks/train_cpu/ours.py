@@ -51,7 +51,7 @@ class Ours:
 def ours(
     base: Path, rows: Rows, dtype: torch.dtype, quantization: Quantization = Quantization.NF4, loss: Callable[..., LossSums] = packed_loss
 ) -> Ours:
-    """The step of a run on `base`: QLoRA of rank 16 on every linear layer, computed in `dtype`, no activation checkpointing. The other arguments take a part of it away."""
+    """The step of a run on `base`: QLoRA of rank 16 on every linear layer, computed in `dtype`, no activation checkpointing. The others take a part away."""
     module = build(base, LowRank(LORA, quantization, seed=0), dtype, CPU, Sharding.NONE, packed=True).train()
     parts = Parts(module, CPU, partial(loss, groups=1), gradient_sync, clip_grad_norm)
     optimizer = torch.optim.AdamW(parts.trained(), lr=2e-4)
