@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from medfinetune_api.choices import Format
-from medfinetune_api.plan import SourcePlan
+from medfinetune_api.plan_data import SourcePlan
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.records import Record
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from medfinetune_api.choices import Format
-from medfinetune_api.plan import SourcePlan
+from medfinetune_api.plan_data import SourcePlan
 
 RESULT = Path(__file__).parent / "results" / "prepare.json"
 MAX_LENGTH, VOCABULARY = 2048, 32_768

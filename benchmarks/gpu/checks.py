@@ -28,7 +28,7 @@ import torch
 import torch.distributed as dist
 import yaml
 from medfinetune_api.choices import Quantization, Sharding
-from medfinetune_api.plan import LoraPlan
+from medfinetune_api.plan_tuning import LoraPlan
 from medfinetune_trainer.data.batch import PackedDocument, collate
 from medfinetune_trainer.model.adapter import base_digest
 from medfinetune_trainer.model.attention import packed_attention

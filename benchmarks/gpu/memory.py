@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 from medfinetune_api.choices import Method, OptimizerType, Quantization, Sharding
-from medfinetune_api.plan import LoraPlan, TuningPlan
+from medfinetune_api.plan_tuning import LoraPlan, TuningPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
 from medfinetune_trainer.memory.estimate import estimate
 from medfinetune_trainer.memory.job import Job, Setting

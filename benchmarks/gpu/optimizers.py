@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from medfinetune_api.choices import OptimizerType, Quantization
-from medfinetune_api.plan import LoraPlan, OptimizerPlan
+from medfinetune_api.plan_training import OptimizerPlan
+from medfinetune_api.plan_tuning import LoraPlan
 from medfinetune_trainer.artifacts.state import finish_saving, load_state, start_saving
 from medfinetune_trainer.data.batch import PackedDocument, collate
 from medfinetune_trainer.model.build import build as build_model

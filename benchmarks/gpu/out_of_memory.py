@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from medfinetune_api.choices import Quantization, Sharding, Stage
-from medfinetune_api.plan import LoraPlan
+from medfinetune_api.plan_tuning import LoraPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
 from medfinetune_trainer.model.build import build as build_model
 from medfinetune_trainer.model.lora import LowRank

@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 import transformers
 from medfinetune_api.choices import Quantization, Sharding
-from medfinetune_api.plan import LoraPlan
+from medfinetune_api.plan_tuning import LoraPlan
 from medfinetune_trainer.data.batch import PackedDocument, collate
 from medfinetune_trainer.data.packing import pack
 from medfinetune_trainer.model.build import build

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from medfinetune_api.choices import Quantization, Sharding
-from medfinetune_api.plan import LoraPlan
+from medfinetune_api.plan_tuning import LoraPlan
 from medfinetune_trainer.data.batch import PackedBatch
 from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.lora import LowRank
@@ -48,9 +48,7 @@ class Ours:
         return figures.tokens / (time.perf_counter() - started)
 
 
-def ours(
-    base: Path, rows: Rows, dtype: torch.dtype, quantization: Quantization = Quantization.NF4, loss: Callable[..., LossSums] = packed_loss
-) -> Ours:
+def ours(base: Path, rows: Rows, dtype: torch.dtype, quantization: Quantization = Quantization.NF4, loss: Callable[..., LossSums] = packed_loss) -> Ours:
     """The step of a run on `base`: QLoRA of rank 16 on every linear layer, computed in `dtype`, no activation checkpointing. The others take a part away."""
     module = build(base, LowRank(LORA, quantization, seed=0), dtype, CPU, Sharding.NONE, packed=True).train()
     parts = Parts(module, CPU, partial(loss, groups=1), gradient_sync, clip_grad_norm)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from medfinetune_api.choices import ChatTemplate, Format, LossOn
-from medfinetune_api.plan import SourcePlan
+from medfinetune_api.plan_data import SourcePlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.packing import pack

@@ -15,7 +15,8 @@ from pathlib import Path
 from medfinetune_api.choices import Stage
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.exits import Exit
-from medfinetune_api.plan import ParallelismPlan, RunPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_training import ParallelismPlan
 from medfinetune_api.results import StageResult
 
 STOP_SECONDS = 600.0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medfinetune_api.choices import Sharding, Stage
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.exits import Exit
-from medfinetune_api.plan import ParallelismPlan
+from medfinetune_api.plan_training import ParallelismPlan
 from medfinetune_api.results import StageResult
 from medfinetune_cli.launch import Machine, launches, next_micro_batch, ports_needed, require_devices, visible_devices, with_micro_batch
 from support.manifests import minimal_manifest, plan_for

@@ -6,19 +6,9 @@ import os
 from pathlib import Path
 
 from medfinetune_api.choices import ChatTemplate, Format, LossOn, Overlong, Packing, Sharding
-from medfinetune_api.plan import (
-    CheckpointPlan,
-    DataPlan,
-    EvaluationPlan,
-    Identity,
-    ModelPlan,
-    Mounts,
-    OutputPlan,
-    RunPlan,
-    SourcePlan,
-    TaskPlan,
-    ValidationPlan,
-)
+from medfinetune_api.plan import Identity, ModelPlan, Mounts, OutputPlan, RunPlan
+from medfinetune_api.plan_data import DataPlan, EvaluationPlan, SourcePlan, TaskPlan, ValidationPlan
+from medfinetune_api.plan_training import CheckpointPlan
 from medfinetune_api.results import Chosen, PackingReport, Prepared
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from support.plans import parallelism_plan, training_plan, tuning_plan

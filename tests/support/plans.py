@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from medfinetune_api.choices import Method, OptimizerType, Precision, Quantization, Schedule, Sharding, Toggle
-from medfinetune_api.plan import LoraPlan, OptimizerPlan, ParallelismPlan, SchedulerPlan, TrainingPlan, TuningPlan
+from medfinetune_api.plan_training import OptimizerPlan, ParallelismPlan, SchedulerPlan, TrainingPlan
+from medfinetune_api.plan_tuning import LoraPlan, TuningPlan
 
 
 def lora_plan(**changes: Any) -> LoraPlan:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from medfinetune_api.choices import Format
-from medfinetune_api.plan import ColumnsPlan, SourcePlan
+from medfinetune_api.plan_data import ColumnsPlan, SourcePlan
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.records import Message, Record
 from tiny_base import CHAT_TEMPLATE, SPECIAL_TOKENS

@@ -18,19 +18,10 @@ import psutil
 import torch
 from datasets import Dataset
 from medfinetune_api.choices import ChatTemplate, LossOn, Method, Overlong, Packing, Precision, Schedule, Sharding, Toggle
-from medfinetune_api.plan import (
-    CheckpointPlan,
-    DataPlan,
-    EvaluationPlan,
-    Identity,
-    LoraPlan,
-    ModelPlan,
-    Mounts,
-    OutputPlan,
-    RunPlan,
-    SchedulerPlan,
-    ValidationPlan,
-)
+from medfinetune_api.plan import Identity, ModelPlan, Mounts, OutputPlan, RunPlan
+from medfinetune_api.plan_data import DataPlan, EvaluationPlan, ValidationPlan
+from medfinetune_api.plan_training import CheckpointPlan, SchedulerPlan
+from medfinetune_api.plan_tuning import LoraPlan
 from medfinetune_api.results import Chosen, PackingReport, Prepared
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.artifacts.history import read

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from medfinetune_api.choices import Placement, Quantization, Sharding
-from medfinetune_api.plan import BottleneckPlan, PrefixPlan
+from medfinetune_api.plan_tuning import BottleneckPlan, PrefixPlan
 from medfinetune_trainer.data.batch import PackedDocument, collate
 from medfinetune_trainer.model.adapter import save_trained
 from medfinetune_trainer.model.bottleneck import NAME

@@ -12,7 +12,8 @@ import torch
 import transformers
 from medfinetune_api.choices import Method, Placement, Quantization, Sharding
 from medfinetune_api.errors import InvalidManifest, InvalidModel, OutputConflict
-from medfinetune_api.plan import InitialAdapterPlan, RunPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_tuning import InitialAdapterPlan
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.attention import use_packed_attention
 from medfinetune_trainer.model.bottleneck import SUBLAYERS, load_bottleneck

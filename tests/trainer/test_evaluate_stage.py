@@ -18,7 +18,8 @@ from lm_eval.loggers import EvaluationTracker
 from medfinetune_api.choices import ChatTemplate
 from medfinetune_api.errors import Diverged, InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
-from medfinetune_api.plan import RunPlan, TaskPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_data import TaskPlan
 from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.artifacts.verification import verify

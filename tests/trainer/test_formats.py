@@ -15,7 +15,7 @@ from lm_eval.tasks.medqa import preprocess_medqa
 from lm_eval.tasks.pubmedqa import preprocess_pubmedqa
 from medfinetune_api.choices import Format
 from medfinetune_api.errors import InvalidData, InvalidManifest
-from medfinetune_api.plan import TaskPlan
+from medfinetune_api.plan_data import TaskPlan
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.records import Message
 from support.records import KORMEDMCQA_HEADER, MEDQA_ROW, columns, json_lines, read, real_data, source

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from medfinetune_api.choices import Method
-from medfinetune_api.plan import GradualUnfreezingPlan
+from medfinetune_api.plan_training import GradualUnfreezingPlan
 from medfinetune_trainer.artifacts.history import read
 from medfinetune_trainer.model.neftune import add_neftune
 from medfinetune_trainer.optim.groups import SCALE, Depths, parameter_groups

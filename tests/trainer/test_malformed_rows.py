@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medfinetune_api.choices import AnswerStyle, Format
 from medfinetune_api.errors import InvalidData
-from medfinetune_api.plan import ColumnsPlan, SourcePlan
+from medfinetune_api.plan_data import ColumnsPlan, SourcePlan
 from medfinetune_trainer.data.apart import refuse_trained_on
 from medfinetune_trainer.data.formats import load_source, read_source
 from support.stages import EXAMPLE, example_plan

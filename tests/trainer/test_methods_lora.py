@@ -12,7 +12,8 @@ import pytest
 import torch
 from medfinetune_api.choices import Method, Sharding
 from medfinetune_api.errors import InvalidManifest, InvalidModel, Refusal
-from medfinetune_api.plan import InitialAdapterPlan, RunPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_tuning import InitialAdapterPlan
 from medfinetune_trainer.data.batch import collate
 from medfinetune_trainer.data.epochs import epoch_name
 from medfinetune_trainer.data.packed import PackedRows

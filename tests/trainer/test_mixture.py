@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from medfinetune_api.choices import MixBy, MixFill, MixUnit
 from medfinetune_api.errors import InvalidManifest
-from medfinetune_api.plan import MixturePlan
+from medfinetune_api.plan_data import MixturePlan
 from medfinetune_trainer.data.mixture import Pool, mix
 
 LANGUAGES = ("en", "ko", "de")

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from medfinetune_api.choices import Method, Offload, OptimizerType, Sharding, Toggle
-from medfinetune_api.plan import EarlyStoppingPlan, GradualUnfreezingPlan, RunPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_training import EarlyStoppingPlan, GradualUnfreezingPlan
 from medfinetune_trainer.artifacts.history import read
 from medfinetune_trainer.model.loss import packed_loss
 from medfinetune_trainer.optim.offload import ActivationsOnHost

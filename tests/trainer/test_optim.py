@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import Schedule
 from medfinetune_api.errors import Diverged
-from medfinetune_api.plan import SchedulerPlan
+from medfinetune_api.plan_training import SchedulerPlan
 from medfinetune_trainer.data.batch import PackedBatch, PackedDocument, collate
 from medfinetune_trainer.optim import loss_scale
 from medfinetune_trainer.optim.diverged import diverged

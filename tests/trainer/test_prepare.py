@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from medfinetune_api.choices import ChatTemplate, LossOn, Overlong
 from medfinetune_api.errors import InvalidData, InvalidManifest, InvalidModel, Refusal
 from medfinetune_api.exits import Exit
-from medfinetune_api.plan import RunPlan, SourcePlan, ValidationPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_data import SourcePlan, ValidationPlan
 from medfinetune_api.results import Prepared
 from medfinetune_trainer.data.documents import Documents, admit
 from medfinetune_trainer.data.epochs import VALIDATION, epoch_name

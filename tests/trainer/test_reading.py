@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import Format
 from medfinetune_api.errors import InvalidData, InvalidModel, Refusal
-from medfinetune_api.plan import TaskPlan
+from medfinetune_api.plan_data import TaskPlan
 from medfinetune_trainer.data.formats import load_source, read_source
 from medfinetune_trainer.data.formats.entries import json_entries
 from medfinetune_trainer.data.reading import DataFile, csv_rows, json_lines

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import Format, Stratum
-from medfinetune_api.plan import SourcePlan
+from medfinetune_api.plan_data import SourcePlan
 from medfinetune_trainer.data.apportion import apportion
 from medfinetune_trainer.data.corpus import Corpus
 from medfinetune_trainer.data.documents import Documents

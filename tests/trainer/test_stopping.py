@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medfinetune_api.errors import OutputConflict
-from medfinetune_api.plan import EarlyStoppingPlan, RunPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_training import EarlyStoppingPlan
 from medfinetune_trainer.artifacts import best
 from medfinetune_trainer.optim.early_stopping import EarlyStopping, told
 from medfinetune_trainer.telemetry.snapshot import read_snapshots

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from medfinetune_api.errors import InvalidData
-from medfinetune_api.plan import RunPlan, SourcePlan, TaskPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_data import SourcePlan, TaskPlan
 
 from medfinetune_trainer.data.reading import DataFile, text_lines
 from medfinetune_trainer.data.volume import inside

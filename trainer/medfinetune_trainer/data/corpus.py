@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from datasets import Dataset, concatenate_datasets
 from medfinetune_api.choices import Stratum
-from medfinetune_api.plan import SourcePlan
+from medfinetune_api.plan_data import SourcePlan
 from numpy.typing import NDArray
 
 from medfinetune_trainer.data.documents import Documents

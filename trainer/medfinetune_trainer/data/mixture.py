@@ -14,7 +14,7 @@ from typing import NoReturn
 import numpy as np
 from medfinetune_api.choices import MixBy, MixFill, MixUnit
 from medfinetune_api.errors import InvalidManifest
-from medfinetune_api.plan import MixturePlan
+from medfinetune_api.plan_data import MixturePlan
 from numpy.typing import NDArray
 
 from medfinetune_trainer.data.apportion import apportion, draw

@@ -14,7 +14,8 @@ from typing import Any
 
 from lm_eval.utils import handle_non_serializable, hash_string, sanitize_list
 from medfinetune_api.errors import Diverged
-from medfinetune_api.plan import RunPlan, TaskPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_data import TaskPlan
 from medfinetune_api.results import EvaluationSummary, TaskScores
 
 from medfinetune_trainer.artifacts.files import write_text

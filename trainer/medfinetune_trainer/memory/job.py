@@ -7,7 +7,8 @@ from math import ceil
 from typing import NamedTuple
 
 from medfinetune_api.choices import LossOn, Method, Offload, OptimizerType, Precision, Sharding
-from medfinetune_api.plan import RunPlan, TuningPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_tuning import TuningPlan
 
 ASSUMED_LOSS_SHARE = 0.1
 """Share of the tokens that carry loss where it has not been measured and loss is on responses: worded answers; where answers are letters it is 1 to 2 %."""

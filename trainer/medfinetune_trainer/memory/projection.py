@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medfinetune_api.choices import Method, OptimizerType, Packing, Precision, Quantization, Sharding
-from medfinetune_api.plan import RunPlan, TuningPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_tuning import TuningPlan
 from medfinetune_api.results import MemoryEstimate
 
 from medfinetune_trainer.memory.choose import Fit, choose

@@ -8,7 +8,8 @@ from math import ceil
 
 from medfinetune_api.choices import Method, Quantization, Sharding, Toggle
 from medfinetune_api.errors import DoesNotFit
-from medfinetune_api.plan import LoraPlan, RunPlan, TuningPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_tuning import LoraPlan, TuningPlan
 
 from medfinetune_trainer.memory.choose import Fit, choose
 from medfinetune_trainer.memory.shape import ModelShape

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from medfinetune_api.choices import Method
-from medfinetune_api.plan import LoraPlan, TuningPlan
+from medfinetune_api.plan_tuning import LoraPlan, TuningPlan
 
 from medfinetune_trainer.memory.shape import ModelShape
 

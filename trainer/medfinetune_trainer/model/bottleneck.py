@@ -22,7 +22,7 @@ from typing import Any, Literal
 import torch
 from medfinetune_api.choices import Placement
 from medfinetune_api.errors import OutputConflict
-from medfinetune_api.plan import BottleneckPlan
+from medfinetune_api.plan_tuning import BottleneckPlan
 from pydantic import ConfigDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save

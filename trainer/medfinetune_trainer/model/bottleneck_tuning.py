@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from medfinetune_api.choices import Quantization
-from medfinetune_api.plan import BottleneckPlan
+from medfinetune_api.plan_tuning import BottleneckPlan
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from medfinetune_api.errors import InvalidManifest, InvalidModel
-from medfinetune_api.plan import LoraPlan, RunPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_tuning import LoraPlan
 from safetensors import SafetensorError, safe_open
 
 from medfinetune_trainer.data.volume import inside

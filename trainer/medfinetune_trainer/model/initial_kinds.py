@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from medfinetune_api.plan import BottleneckPlan, PrefixPlan
+from medfinetune_api.plan_tuning import BottleneckPlan, PrefixPlan
 
 from medfinetune_trainer.model.architectures import Architecture
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from medfinetune_api.choices import Quantization
 from medfinetune_api.errors import InvalidManifest, OutputConflict
-from medfinetune_api.plan import LoraPlan
+from medfinetune_api.plan_tuning import LoraPlan
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from medfinetune_api.choices import Quantization
 from medfinetune_api.errors import OutputConflict
-from medfinetune_api.plan import PrefixPlan
+from medfinetune_api.plan_tuning import PrefixPlan
 from peft import PeftConfig, PeftModel, PeftType, PrefixTuningConfig, get_peft_model
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save

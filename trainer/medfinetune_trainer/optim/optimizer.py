@@ -12,7 +12,7 @@ from typing import Any
 
 import bitsandbytes as bnb
 from medfinetune_api.choices import OptimizerType
-from medfinetune_api.plan import OptimizerPlan
+from medfinetune_api.plan_training import OptimizerPlan
 from torch.optim import Optimizer
 
 from medfinetune_trainer.optim.groups import SCALE

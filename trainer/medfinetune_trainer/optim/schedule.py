@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import cos, pi
 
 from medfinetune_api.choices import Schedule
-from medfinetune_api.plan import SchedulerPlan
+from medfinetune_api.plan_training import SchedulerPlan
 
 
 def learning_rate(peak: float, plan: SchedulerPlan, step: int, total_steps: int) -> float:

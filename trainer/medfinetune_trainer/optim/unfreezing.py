@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from medfinetune_api.plan import GradualUnfreezingPlan
+from medfinetune_api.plan_training import GradualUnfreezingPlan
 from torch import nn
 
 from medfinetune_trainer.optim.groups import Depths

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medfinetune_api.choices import Method
-from medfinetune_api.plan import OptimizerPlan, RunPlan, TuningPlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_training import OptimizerPlan
+from medfinetune_api.plan_tuning import TuningPlan
 
 from medfinetune_trainer.report.words import figure
 

@@ -14,7 +14,7 @@ import psutil
 import torch
 from medfinetune_api.choices import Stage
 from medfinetune_api.errors import GangLost, InvalidManifest
-from medfinetune_api.plan import ParallelismPlan
+from medfinetune_api.plan_training import ParallelismPlan
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch

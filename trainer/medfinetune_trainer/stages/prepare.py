@@ -21,7 +21,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from medfinetune_api.choices import Stage
 from medfinetune_api.exits import Exit
-from medfinetune_api.plan import RunPlan, SourcePlan
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_data import SourcePlan
 from medfinetune_api.results import Chosen, MemoryEstimate, Prepared, StageResult
 
 from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, storage_errors, write_text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from medfinetune_api.plan import ColumnsPlan
+from medfinetune_api.plan_data import ColumnsPlan
 from medfinetune_api.scalars import PRINTABLE
 
 from medfinetune_trainer.data.formats.row import Row

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from medfinetune_api.choices import AnswerStyle
 from medfinetune_api.errors import InvalidManifest
-from medfinetune_api.plan import ColumnsPlan
+from medfinetune_api.plan_data import ColumnsPlan
 
 from medfinetune_trainer.data.formats.builder import Builder
 from medfinetune_trainer.data.formats.prompts import prompt_form
