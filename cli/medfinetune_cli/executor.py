@@ -23,7 +23,8 @@ from medfinetune_api.errors import OutputConflict, StorageFailed
 from medfinetune_api.exits import Exit
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
+from medfinetune_api.results import Prepared, StageResult
+from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_cli.launch import Launch, Machine, launches, next_micro_batch, ports_needed, require_devices, visible_devices, with_micro_batch
 from medfinetune_cli.stage_process import Ended, Stop, run_to_end

@@ -9,7 +9,8 @@ from typing import Any
 from medfinetune_api.errors import Refusal
 from medfinetune_api.exits import EXITS, Exit, exit_of
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
+from medfinetune_api.results import Prepared, StageResult
+from medfinetune_api.results_evaluation import EvaluationSummary
 from rich.text import Text
 
 from medfinetune_cli.executor import StageRun

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medfinetune_api.results import EvaluationSummary, PackingReport, Prepared, Score, TaskScores
+from medfinetune_api.results import PackingReport, Prepared
+from medfinetune_api.results_evaluation import EvaluationSummary, Score, TaskScores
 from rich.table import Table
 
 

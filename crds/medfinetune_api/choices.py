@@ -20,6 +20,10 @@ class Format(StrEnum):
     MEDQA = "MedQA"
     KORMEDMCQA = "KorMedMCQA"
     PUBMEDQA = "PubMedQA"
+    MEDMCQA = "MedMCQA"
+    HEADQA = "HeadQA"
+    MMLU = "MMLU"
+    USMLE = "USMLE"
     QUESTION_ANSWER = "QuestionAnswer"
     INSTRUCTION = "Instruction"
     CHAT = "Chat"
@@ -165,6 +169,67 @@ class Toggle(StrEnum):
     AUTO = "Auto"
     ON = "Enabled"
     OFF = "Disabled"
+
+
+class PrivacyAction(StrEnum):
+    """What becomes of records that seem to hold personal data."""
+
+    BLOCK = "Block"
+    REDACT = "Redact"
+    WARN = "Warn"
+    DISABLED = "Disabled"
+
+
+class DecontaminationAction(StrEnum):
+    """What becomes of questions that resemble training records."""
+
+    REPORT = "Report"
+    REMOVE = "Remove"
+    DISABLED = "Disabled"
+
+
+class RemoveFrom(StrEnum):
+    """Which side of a resemblance is removed."""
+
+    EVALUATION = "Evaluation"
+    TRAINING = "Training"
+
+
+class Scoring(StrEnum):
+    """How a question with options is answered: by the likelihood of its letters, or in the model's own words."""
+
+    LETTER = "Letter"
+    GENERATION = "Generation"
+
+
+class TextMetric(StrEnum):
+    """What an answer in the model's own words is measured by, each 0 to 1."""
+
+    F1 = "F1"
+    ENTITY_F1 = "EntityF1"
+    ROUGE_L = "RougeL"
+    BLEU = "Bleu"
+    CONSISTENCY = "Consistency"
+
+
+class GateMetric(StrEnum):
+    """What a gate looks at."""
+
+    ACCURACY = "Accuracy"
+    F1 = "F1"
+    ENTITY_F1 = "EntityF1"
+    ROUGE_L = "RougeL"
+    BLEU = "Bleu"
+    CONSISTENCY = "Consistency"
+    CALIBRATION_ERROR = "CalibrationError"
+    CODE_MIXING = "CodeMixing"
+
+
+class DecidedBy(StrEnum):
+    """What of a measurement must satisfy a gate: the worse end of its 95 % interval, or the estimate itself."""
+
+    INTERVAL = "Interval"
+    ESTIMATE = "Estimate"
 
 
 class Stage(StrEnum):

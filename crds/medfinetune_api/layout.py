@@ -83,6 +83,31 @@ class RunFolder:
         return self.evaluation / "summary.json"
 
     @property
+    def contamination(self) -> Path:
+        """Which questions resemble training records, by file and line and without their text."""
+        return self.root / "contamination.json"
+
+    @property
+    def privacy(self) -> Path:
+        """What seems to be personal data in the training records, counted by type and source."""
+        return self.root / "privacy.json"
+
+    @property
+    def gates(self) -> Path:
+        """What every gate measured and decided."""
+        return self.evaluation / "gates.json"
+
+    @property
+    def quarantine(self) -> Path:
+        """What was trained and failed a gate: `final` under this name, which nothing that looks for an adapter reads."""
+        return self.root / "quarantine"
+
+    @property
+    def release(self) -> Path:
+        """Who released what a gate had stopped, when and why."""
+        return self.root / "release.json"
+
+    @property
     def metrics(self) -> Path:
         """One JSON object a line: every training step, validation and memory sample."""
         return self.root / "metrics.jsonl"

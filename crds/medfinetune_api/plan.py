@@ -15,7 +15,8 @@ from pydantic import Field
 from medfinetune_api.base import Contract
 from medfinetune_api.choices import Retained
 from medfinetune_api.layout import RunFolder
-from medfinetune_api.plan_data import DataPlan, EvaluationPlan
+from medfinetune_api.plan_data import DataPlan
+from medfinetune_api.plan_evaluation import EvaluationPlan
 from medfinetune_api.plan_training import CheckpointPlan, ParallelismPlan, TrainingPlan
 from medfinetune_api.plan_tuning import TuningPlan
 from medfinetune_api.scalars import Folder, Name, RelativePath, RunName, Sha256, Uid

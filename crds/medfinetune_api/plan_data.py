@@ -1,4 +1,4 @@
-"""RunPlan's part on records: what is read, how it becomes training rows, and what a run is judged by."""
+"""RunPlan's part on records: what is read, how it is screened, and how it becomes training rows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from pydantic import Field
 
 from medfinetune_api.base import Contract
 from medfinetune_api.choices import AnswerStyle, ChatTemplate, Format, LossOn, MixBy, MixFill, MixUnit, Overlong, Packing
+from medfinetune_api.plan_screening import DecontaminationPlan, PrivacyPlan
 from medfinetune_api.scalars import (
     ENTRIES,
-    BatchSize,
     ColumnName,
     HeldOut,
     Label,
     LanguageTag,
-    Limit,
     Name,
     OptionColumns,
     Ratio,
@@ -102,37 +101,9 @@ class DataPlan(Contract):
     """Which tokens carry loss."""
     overlong: Overlong
     """What becomes of a record longer than `max_length`."""
+    privacy: PrivacyPlan
+    """What is looked for in the training records."""
+    decontamination: DecontaminationPlan
+    """How training records and evaluation questions are compared."""
     chat_template: ChatTemplate
     """Which template turns messages into text."""
-
-
-class TaskPlan(Contract):
-    """One examination."""
-
-    name: Name
-    """Unique among the tasks."""
-    path: RelativePath
-    """File relative to `mounts.data`; `.gz` is decompressed."""
-    format: Format
-    """How the file is laid out; its questions have options."""
-    language: LanguageTag
-    """BCP 47 language tag."""
-    subject: Label | None = None
-    """Subject of every question, where the file names none."""
-    columns: ColumnsPlan | None = None
-    """Of an `Exam` file; None for the other formats."""
-    limit: Limit | None = None
-    """Most questions asked, drawn by seed and in proportion to the subjects; None asks all."""
-    seen: bool
-    """Whether these questions are trained on: their accuracy is in no language's."""
-
-
-class EvaluationPlan(Contract):
-    """What the run is judged by."""
-
-    baseline: bool
-    """Whether the untuned base answers the same questions."""
-    batch_size: BatchSize
-    """Questions in one forward pass."""
-    tasks: Annotated[tuple[TaskPlan, ...], Field(max_length=ENTRIES)]
-    """Examinations; without any, the adapter is delivered unjudged."""

@@ -1,4 +1,4 @@
-"""What a run reports: StageResult (stdout's last line, termination message), Prepared and EvaluationSummary (files on the volume)."""
+"""What a run reports: StageResult (stdout's last line, termination message) and Prepared (a file on the volume)."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ MAX_RESULT_BYTES = 4000
 """Kubernetes cuts a termination message at 4,096 bytes."""
 NAME_LENGTH = FIGURES = 256
 FigureName = Annotated[str, Field(max_length=NAME_LENGTH)]
-SubjectName = Annotated[str, Field(max_length=131072)]
-"""As the data file writes it, which bounds it by the longest cell that Python's CSV reader takes."""
 
 
 class TaskResult(Contract):
@@ -99,6 +97,8 @@ class SourceShare(Contract):
     """Tokens lost to the over-long policy."""
     mixed_out: Count
     """Records that downsampling left out."""
+    decontaminated: Count = 0
+    """Records left out because an evaluation asks what they answer."""
     samples: Count
     """Records an epoch trains on; repeats count each time."""
     tokens: Count
@@ -189,58 +189,3 @@ class Prepared(Contract):
     """Hash of the base's weights, as `spec.model.sha256` has it; train and evaluate refuse any other."""
     initial_adapter_sha256: Sha256 | None = None
     """Hash of the weights file that training starts from; train refuses any other. Absent where it starts with a new adapter."""
-
-
-class Score(Contract):
-    """Accuracy over n questions with a Wilson 95 % interval."""
-
-    n: Count
-    """Questions asked."""
-    accuracy: Fraction
-    """Share answered rightly, 0 to 1."""
-    low: Fraction
-    """Lower end of the interval."""
-    high: Fraction
-    """Upper end of the interval."""
-
-
-BySubject = Annotated[Mapping[SubjectName, Score], Field(max_length=1_000_000)]
-ByLanguage = Annotated[Mapping[LanguageTag, Score], Field(max_length=ENTRIES)]
-
-
-class TaskScores(Contract):
-    """One task, base and tuned on the same questions."""
-
-    task: Name
-    """Name of the task."""
-    language: LanguageTag
-    """BCP 47 language tag."""
-    version: Label
-    """Task version, as lm-evaluation-harness records it."""
-    questions: Count
-    """Questions asked."""
-    available: Count
-    """Questions in the file."""
-    seen: bool
-    """Whether these questions are trained on: their accuracy is in no language's."""
-    base: Score | None = None
-    """Of the untuned base; None without a baseline."""
-    tuned: Score
-    """Of the tuned model."""
-    base_by_subject: BySubject
-    """Of the untuned base, by subject; empty without a baseline."""
-    tuned_by_subject: BySubject
-    """Of the tuned model, by subject."""
-
-
-class EvaluationSummary(Contract):
-    """`evaluation/summary.json`. Written last, so that its presence means evaluate is complete."""
-
-    plan_sha256: Sha256
-    """Hash of the plan it belongs to."""
-    tasks: Annotated[tuple[TaskScores, ...], Field(max_length=ENTRIES)]
-    """One entry a task, in the plan's order."""
-    base_by_language: ByLanguage
-    """Of the untuned base over all unseen tasks of a language; empty without a baseline."""
-    tuned_by_language: ByLanguage
-    """Of the tuned model over all unseen tasks of a language."""

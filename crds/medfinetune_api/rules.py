@@ -16,14 +16,14 @@ from medfinetune_api.ruled import Rule
 
 if TYPE_CHECKING:
     from medfinetune_api.spec import FineTuneSpec, MedFineTune
-    from medfinetune_api.spec_data import DataSpec, OutputVolumeSpec, SourceSpec, TaskSpec, ValidationSpec
+    from medfinetune_api.spec_data import DataSpec, OutputVolumeSpec, SourceSpec, ValidationSpec
+    from medfinetune_api.spec_evaluation import TaskSpec
     from medfinetune_api.spec_pods import ResourcesSpec
 
 RUN_NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 RUN_NAME_LENGTH = 40
 ODD_NAME = re.compile(r"(^|/)[.]{0,2}(/|\Z)")
 """Nothing, `.` or `..` between slashes: an absolute path, one that climbs, or a second spelling of another path."""
-WITH_OPTIONS = (Format.MEDQA, Format.KORMEDMCQA, Format.PUBMEDQA, Format.EXAM)
 
 
 def _repeated(values: Iterable[Any]) -> list[str]:
@@ -341,17 +341,4 @@ TASKS_APART = Rule(
     expected="files of their own, or seen: true",
     remedy="Evaluate on other questions; seen: true shows only that training took.",
     field=".evaluation.tasks",
-)
-
-
-def _task_format_holds(task: TaskSpec) -> bool:
-    return task.format in WITH_OPTIONS
-
-
-TASK_HAS_OPTIONS = Rule(
-    cel="self.format in ['MedQA', 'KorMedMCQA', 'PubMedQA', 'Exam']",
-    holds=_task_format_holds,
-    expected="MedQA, KorMedMCQA, PubMedQA or Exam",
-    remedy="Evaluate on a file whose questions have options: answers are scored by the likelihood of their letter.",
-    field=".format",
 )

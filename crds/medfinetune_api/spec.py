@@ -12,7 +12,8 @@ from medfinetune_api.base import Contract
 from medfinetune_api.choices import Preset, Retained
 from medfinetune_api.ruled import Ruled
 from medfinetune_api.scalars import AnnotationValue, LabelKey, LabelValue, Name, ObjectName, RelativePath, Sha256
-from medfinetune_api.spec_data import DataSpec, EvaluationSpec, OutputVolumeSpec, VolumeSpec
+from medfinetune_api.spec_data import DataSpec, OutputVolumeSpec, VolumeSpec
+from medfinetune_api.spec_evaluation import EvaluationSpec
 from medfinetune_api.spec_pods import PodsSpec, ResourcesSpec, RunPolicySpec, SchedulingSpec
 from medfinetune_api.spec_training import CheckpointSpec, ParallelismSpec, TrainingSpec
 from medfinetune_api.spec_tuning import TuningSpec

@@ -1,4 +1,4 @@
-"""What a manifest says about records: where they lie, how they are held out, mixed, templated, packed, and asked in evaluation."""
+"""What a manifest says about records: where they lie, how they are screened, held out, mixed, templated and packed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from medfinetune_api.choices import AccessMode, AnswerStyle, ChatTemplate, Forma
 from medfinetune_api.ruled import Ruled
 from medfinetune_api.scalars import (
     ENTRIES,
-    BatchSize,
     ClaimName,
     ColumnName,
     HeldOut,
     Label,
     LanguageTag,
-    Limit,
     MemoryQuantity,
     Name,
     OptionColumns,
@@ -27,6 +25,7 @@ from medfinetune_api.scalars import (
     RowLength,
     Strata,
 )
+from medfinetune_api.spec_screening import DecontaminationSpec, PrivacySpec
 
 
 class ClaimSpec(Contract):
@@ -152,42 +151,9 @@ class DataSpec(Ruled):
     """Which tokens carry loss: Response, or All. Default: the preset's, or Response."""
     overlong: Overlong = Overlong.ERROR
     """What becomes of a record longer than maxLength: Error refuses it, Drop leaves it out, Truncate cuts its end; the last two are counted. Default Error."""
+    privacy: PrivacySpec = PrivacySpec()
+    """What is looked for in the training records before anything is trained. Default: findings are counted and reported."""
+    decontamination: DecontaminationSpec = DecontaminationSpec()
+    """How training records and evaluation questions are compared. Default: resemblances are counted and reported."""
     chat_template: ChatTemplate | None = None
     """Which template turns messages into text: Tokenizer (the model's own) or Med42 (three roles). Default: the preset's, or Tokenizer."""
-
-
-class TaskSpec(Ruled):
-    """One examination, asked of the base and of the tuned model."""
-
-    rules = (rules.TASK_HAS_OPTIONS, rules.COLUMNS_WITH_EXAM)
-
-    name: Name
-    """Name of the task in results; unique among the tasks. A DNS label of at most 63 characters."""
-    path: RelativePath
-    """File below the data volume's root; `.gz` is decompressed."""
-    format: Format
-    """How the file is laid out; one whose questions have options: MedQA, KorMedMCQA, PubMedQA or Exam."""
-    language: LanguageTag
-    """Language of the questions, a BCP 47 tag such as en or ko."""
-    subject: Label | None = None
-    """Subject of every question where the file names none; none where absent."""
-    columns: ColumnsSpec | None = None
-    """Where an Exam file keeps what; with format Exam, and only there."""
-    limit: Limit | None = None
-    """Most questions asked, drawn by seed in proportion to the subjects, 1 to 1000000. Default: all."""
-    seen: bool = False
-    """Whether these questions are trained on, to show that training took: marked so wherever they are reported, and in no language's accuracy. A file that is
-    trained on is refused without it. Default false."""
-
-
-class EvaluationSpec(Ruled):
-    """What the run is judged by."""
-
-    rules = (rules.TASK_NAMES_UNIQUE,)
-
-    baseline: bool = True
-    """Whether the untuned base answers the same questions. Default true."""
-    batch_size: BatchSize = 8
-    """Questions in one forward pass, 1 to 1024. Default 8."""
-    tasks: Annotated[tuple[TaskSpec, ...], Field(max_length=ENTRIES)] = ()
-    """Examinations, at most 64; without any, the adapter is delivered unjudged. Default none."""

@@ -17,7 +17,8 @@ from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason
 from medfinetune_api.exits import EXITS, Exit, exit_of
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import MAX_RESULT_BYTES, EvaluationSummary, Prepared, StageResult
+from medfinetune_api.results import MAX_RESULT_BYTES, Prepared, StageResult
+from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_api.spec import MedFineTune
 from medfinetune_api.status import FineTuneStatus
 from pydantic import ValidationError

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from medfinetune_api import rules, rules_training
+from medfinetune_api import rules, rules_evaluation, rules_training
 from medfinetune_api.fields import fields_of
 from medfinetune_api.manifest import ManifestErrors, parse_manifest
 from medfinetune_api.ruled import Rule
@@ -57,6 +57,75 @@ def output(nodes: int = 1, **volume: Any) -> dict[str, Any]:
 
 
 # rule, spec that breaks it, the field that is named, spec that holds it
+
+
+def asked(**fields: Any) -> dict[str, Any]:
+    return {"evaluation": {"tasks": [{**TASK, **fields}]}}
+
+
+def gated(*gates: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    named = [{"name": f"g{number}", "task": "test", "minimum": 0.5} | gate for number, gate in enumerate(gates)]
+    return {"evaluation": {"tasks": [TASK], "gates": [{key: value for key, value in gate.items() if value is not None} for gate in named], **fields}}
+
+
+GATE = "spec.evaluation.gates[0]"
+WORDS = {"format": "QuestionAnswer", "metrics": ["F1"]}
+EVALUATION_CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
+    "a task that nothing measures": (rules_evaluation.TASK_IS_MEASURED, asked(format="Chat"), "spec.evaluation.tasks[0].metrics", asked(**WORDS)),
+    "words where letters are asked": (rules_evaluation.TASK_IS_MEASURED, asked(metrics=["F1"]), "spec.evaluation.tasks[0].metrics", asked(metrics=[])),
+    "metric twice": (
+        rules_evaluation.METRICS_UNIQUE,
+        asked(**WORDS | {"metrics": ["F1", "F1"]}),
+        "spec.evaluation.tasks[0].metrics",
+        asked(**WORDS | {"metrics": ["F1", "Bleu"]}),
+    ),
+    "consistency of one answer": (
+        rules_evaluation.CONSISTENCY_OVER_REPEATS,
+        asked(**WORDS | {"metrics": ["Consistency"]}),
+        "spec.evaluation.tasks[0].repeats",
+        asked(**WORDS | {"metrics": ["Consistency"]}, repeats=2),
+    ),
+    "orders of a written answer": (
+        rules_evaluation.ORDERS_OF_LETTERS,
+        asked(optionOrders=2, scoring="Generation"),
+        "spec.evaluation.tasks[0].optionOrders",
+        asked(optionOrders=2),
+    ),
+    "gate name twice": (rules_evaluation.GATE_NAMES_UNIQUE, gated({"name": "a"}, {"name": "a"}), "spec.evaluation.gates", gated({"name": "a"}, {"name": "b"})),
+    "gate on everything": (rules_evaluation.GATE_HAS_ONE_SCOPE, gated({"task": None}), GATE, gated({"task": None, "language": "en"})),
+    "subject of a language": (
+        rules_evaluation.GATE_SUBJECT_OF_TASK,
+        gated({"task": None, "language": "en", "subject": "law"}),
+        f"{GATE}.subject",
+        gated({"subject": "law"}),
+    ),
+    "gate with two bounds": (rules_evaluation.GATE_HAS_ONE_BOUND, gated({"maxDrop": 0.1}), GATE, gated({"minimum": None, "maxDrop": 0.1})),
+    "error bounded from below": (
+        rules_evaluation.GATE_BOUND_FITS_METRIC,
+        gated({"metric": "CalibrationError"}),
+        f"{GATE}.metric",
+        gated({"metric": "CalibrationError", "minimum": None, "maximum": 0.1}),
+    ),
+    "another run without a drop": (
+        rules_evaluation.GATE_AGAINST_WITH_DROP,
+        gated({"against": "earlier-01234567"}),
+        f"{GATE}.against",
+        gated({"against": "earlier-01234567", "minimum": None, "maxDrop": 0.1}),
+    ),
+    "gate on no task": (rules_evaluation.GATE_TASKS_EXIST, gated({"task": "other"}), "spec.evaluation.gates", gated({"task": "test"})),
+    "gate on no language": (
+        rules_evaluation.GATE_LANGUAGES_ASKED,
+        gated({"task": None, "language": "ko"}),
+        "spec.evaluation.gates",
+        gated({"task": None, "language": "en"}),
+    ),
+    "drop from nothing": (
+        rules_evaluation.DROP_NEEDS_BASELINE,
+        gated({"minimum": None, "maxDrop": 0.1}, baseline=False),
+        "spec.evaluation.gates",
+        gated({"minimum": None, "maxDrop": 0.1}),
+    ),
+}
 CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
     "absolute path": (rules.PATH_STAYS_INSIDE, sources({**EN, "path": "/etc/x"}), "spec.data.sources[0].path", sources({**EN, "path": "etc/x"})),
     "climbing path": (rules.PATH_STAYS_INSIDE, sources({**EN, "path": "a/../../x"}), "spec.data.sources[0].path", sources({**EN, "path": "a/..x/b.."})),
@@ -275,12 +344,7 @@ CASES: dict[str, tuple[Rule, dict[str, Any], str, dict[str, Any]]] = {
         "spec.evaluation.tasks",
         {"evaluation": {"tasks": [TASK, {**TASK, "name": "other"}]}},
     ),
-    "task without options": (
-        rules.TASK_HAS_OPTIONS,
-        {"evaluation": {"tasks": [{**TASK, "format": "Chat"}]}},
-        "spec.evaluation.tasks[0].format",
-        {"evaluation": {"tasks": [{**TASK, "format": "PubMedQA"}]}},
-    ),
+    **EVALUATION_CASES,
 }
 
 
@@ -309,7 +373,7 @@ def test_run_names_are_labels(name: str) -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    declared = {name: rule for name, rule in vars(rules).items() if isinstance(rule, Rule)}
+    declared = {name: rule for module in (rules, rules_evaluation) for name, rule in vars(module).items() if isinstance(rule, Rule)}
     tried = {id(case[0]) for case in CASES.values()} | {id(rules.RUN_NAME_IS_LABEL)}
     assert [name for name, rule in declared.items() if id(rule) not in tried] == []
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from medfinetune_api.choices import Method
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary
+from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_cli.planning import planned
 from medfinetune_trainer.data.formats.registry import read_source
 

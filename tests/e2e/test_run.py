@@ -12,7 +12,7 @@ from cluster.processes import wait_until
 from e2e.cluster_access import SECONDS, Cluster
 from e2e.runs import BASE, manifest, submit
 from e2e.storage import Volumes
-from medfinetune_api.results import EvaluationSummary
+from medfinetune_api.results_evaluation import EvaluationSummary
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from medfinetune_api.choices import ChatTemplate, Format, LossOn, Overlong, Packing, Sharding
+from medfinetune_api.choices import ChatTemplate, Format, Sharding
 from medfinetune_api.plan import Identity, ModelPlan, Mounts, OutputPlan, RunPlan
-from medfinetune_api.plan_data import DataPlan, EvaluationPlan, SourcePlan, TaskPlan, ValidationPlan
+from medfinetune_api.plan_data import SourcePlan
+from medfinetune_api.plan_evaluation import TaskPlan
 from medfinetune_api.plan_training import CheckpointPlan
 from medfinetune_api.results import Chosen, PackingReport, Prepared
 from medfinetune_trainer.model.fingerprint import weights_sha256
-from support.plans import parallelism_plan, training_plan, tuning_plan
+from support.plans import data_plan, evaluation_part, parallelism_plan, task_plan, training_plan, tuning_plan
 from tiny_base import build
 
 GUARD = """
@@ -51,7 +52,7 @@ def without_network(folder: Path) -> Path:
 
 
 def task(name: str, path: Path, format: Format, language: str, mount: Path, limit: int | None = None) -> TaskPlan:
-    return TaskPlan(name=name, path=str(path.relative_to(mount)), format=format, language=language, subject=None, columns=None, limit=limit, seen=False)
+    return task_plan(name=name, path=str(path.relative_to(mount)), format=format, language=language, limit=limit)
 
 
 def example_tasks() -> tuple[TaskPlan, ...]:
@@ -66,21 +67,12 @@ def evaluation_plan(root: Path, base: Path, tasks: tuple[TaskPlan, ...], templat
         identity=Identity(name="test", namespace="local", uid="00000000-0000-0000-0000-000000000000"),
         mounts=Mounts(models=str(base.parent), data=str(EXAMPLE), output=str(root)),
         model=ModelPlan(path=base.name, sha256=None),
-        data=DataPlan(
-            sources=(source,),
-            validation=ValidationPlan(fraction=0.0, stratify_by=(), sources=()),
-            mixture=None,
-            max_length=256,
-            packing=Packing.BEST_FIT,
-            loss_on=LossOn.RESPONSE,
-            overlong=Overlong.ERROR,
-            chat_template=template,
-        ),
+        data=data_plan(sources=(source,), max_length=256, chat_template=template),
         tuning=tuning_plan(),
         training=training_plan(),
         parallelism=parallelism_plan(sharding=Sharding.NONE),
         checkpoint=CheckpointPlan(every_steps=100, keep=1),
-        evaluation=EvaluationPlan(baseline=baseline, batch_size=4, tasks=tasks),
+        evaluation=evaluation_part(baseline=baseline, batch_size=4, tasks=tasks),
         output=OutputPlan(retain=(), merge=False),
     )
 

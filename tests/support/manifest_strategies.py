@@ -86,10 +86,23 @@ def _training(max_length: int) -> st.SearchStrategy[dict[str, Any]]:
 def _evaluation(draw: st.DrawFn) -> dict[str, Any]:
     tasks = []
     for name in draw(st.lists(_NAMES, max_size=3, unique=True)):
-        form = draw(st.sampled_from(["MedQA", "KorMedMCQA", "PubMedQA", "Exam"]))
+        form = draw(st.sampled_from(["MedQA", "KorMedMCQA", "PubMedQA", "MedMCQA", "HeadQA", "MMLU", "USMLE", "Exam", "QuestionAnswer"]))
         task = {"name": name, "path": draw(_PATHS), "format": form, "language": draw(_LANGUAGES)}
-        tasks.append(task | draw(_some(subject=st.just("law"), limit=st.integers(1, 99))) | _with_columns(draw, form))
-    return {"tasks": tasks} | draw(_some(baseline=st.booleans(), batchSize=st.integers(1, 1024)))
+        tasks.append(task | draw(_scored(form)) | draw(_some(subject=st.just("law"), limit=st.integers(1, 99))) | _with_columns(draw, form))
+    gates = draw(st.lists(_gate(tasks), max_size=2, unique_by=lambda gate: gate["name"])) if tasks else []
+    return {"tasks": tasks, "gates": gates} | draw(_some(batchSize=st.integers(1, 1024), forgettingThreshold=st.sampled_from([0, 0.1]), glossaries=_GLOSSARIES))
+
+
+def _scored(form: str) -> st.SearchStrategy[dict[str, Any]]:
+    if form == "QuestionAnswer":
+        return st.sampled_from([{"metrics": ["F1", "RougeL"]}, {"metrics": ["Consistency"], "repeats": 5, "maxNewTokens": 64}])
+    return _some(scoring=st.just("Generation")) if form == "PubMedQA" else _some(optionOrders=st.integers(1, 24))
+
+
+def _gate(tasks: list[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    scope = st.sampled_from([{"task": task["name"]} for task in tasks] + [{"language": task["language"]} for task in tasks])
+    bound = st.sampled_from([{"minimum": 0.5}, {"maxDrop": 0.05}, {"maxDrop": 0, "against": "run-01234567"}, {"metric": "CodeMixing", "maximum": 0.1}])
+    return st.builds(lambda name, where, what: {"name": name} | where | what, _NAMES, scope, bound)
 
 
 _QUANTITIES = st.dictionaries(
@@ -97,6 +110,7 @@ _QUANTITIES = st.dictionaries(
 )
 _POD = _some(requests=_QUANTITIES, limits=_QUANTITIES)
 _MEMORY = st.sampled_from(["1073741824", "24Gi", "512Mi"])
+_GLOSSARIES = st.lists(st.just({"path": "terms.txt", "language": "ko"}), max_size=1)
 _LABELS = st.dictionaries(st.sampled_from(["team", "app.example.org/tier"]), st.sampled_from(["", "a.b-C_1"]), max_size=2)
 _REQUIREMENT = st.fixed_dictionaries(
     {"key": st.just("zone"), "operator": st.sampled_from(["In", "Exists", "Gt"])}, optional={"values": st.lists(st.just("a"), max_size=2)}

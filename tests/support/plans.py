@@ -4,7 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from medfinetune_api.choices import Method, OptimizerType, Precision, Quantization, Schedule, Sharding, Toggle
+from medfinetune_api.choices import (
+    ChatTemplate,
+    DecontaminationAction,
+    LossOn,
+    Method,
+    OptimizerType,
+    Overlong,
+    Packing,
+    Precision,
+    PrivacyAction,
+    Quantization,
+    RemoveFrom,
+    Schedule,
+    Scoring,
+    Sharding,
+    Toggle,
+)
+from medfinetune_api.plan_data import DataPlan, ValidationPlan
+from medfinetune_api.plan_evaluation import EvaluationPlan, TaskPlan
+from medfinetune_api.plan_screening import DecontaminationPlan, PrivacyPlan
 from medfinetune_api.plan_training import OptimizerPlan, ParallelismPlan, SchedulerPlan, TrainingPlan
 from medfinetune_api.plan_tuning import LoraPlan, TuningPlan
 
@@ -50,3 +69,37 @@ def training_plan(**changes: Any) -> TrainingPlan:
 def parallelism_plan(**changes: Any) -> ParallelismPlan:
     """One process on the CPU."""
     return ParallelismPlan(**({"nodes": 1, "gpus_per_node": 0, "sharding": Sharding.AUTO, "gpu_memory_headroom": 0.2} | changes))
+
+
+def data_plan(**changes: Any) -> DataPlan:
+    """No sources, nothing held out, nothing screened; rows of 64 tokens."""
+    plain: dict[str, Any] = {
+        "sources": (),
+        "validation": ValidationPlan(fraction=0.0, stratify_by=(), sources=()),
+        "max_length": 64,
+        "packing": Packing.BEST_FIT,
+        "loss_on": LossOn.RESPONSE,
+        "overlong": Overlong.ERROR,
+        "chat_template": ChatTemplate.TOKENIZER,
+        "privacy": PrivacyPlan(action=PrivacyAction.DISABLED, record_numbers=(), name_models=()),
+        "decontamination": decontamination_plan(),
+    }
+    return DataPlan(**(plain | changes))
+
+
+def decontamination_plan(**changes: Any) -> DecontaminationPlan:
+    """Disabled, with the manifest's defaults for the rest."""
+    plain = {"action": DecontaminationAction.DISABLED, "remove_from": RemoveFrom.EVALUATION, "ngram_threshold": 0.5}
+    return DecontaminationPlan(**(plain | changes))
+
+
+def task_plan(**fields: Any) -> TaskPlan:
+    """Unseen questions, asked once by letter."""
+    plain = {"seen": False, "scoring": Scoring.LETTER, "option_orders": 1, "metrics": (), "repeats": 1, "max_new_tokens": 16}
+    return TaskPlan(**(plain | fields))
+
+
+def evaluation_part(**changes: Any) -> EvaluationPlan:
+    """Nothing is asked."""
+    plain = {"baseline": False, "batch_size": 1, "tasks": (), "forgetting_threshold": 0.05, "glossaries": (), "gates": ()}
+    return EvaluationPlan(**(plain | changes))

@@ -11,7 +11,8 @@ from typing import Any
 
 from medfinetune_api.choices import Retained, Sharding
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import Chosen, EvaluationSummary, MemoryEstimate, PackingReport, Prepared, Score, SourceShare, TaskScores
+from medfinetune_api.results import Chosen, MemoryEstimate, PackingReport, Prepared, SourceShare
+from medfinetune_api.results_evaluation import EvaluationSummary, Score, TaskScores
 from medfinetune_trainer.artifacts.lineage import lineage_of, write
 from medfinetune_trainer.evaluation.statistics import score
 from support.manifests import minimal_manifest, plan_for

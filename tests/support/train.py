@@ -17,9 +17,9 @@ import numpy as np
 import psutil
 import torch
 from datasets import Dataset
-from medfinetune_api.choices import ChatTemplate, LossOn, Method, Overlong, Packing, Precision, Schedule, Sharding, Toggle
+from medfinetune_api.choices import Method, Packing, Precision, Schedule, Sharding, Toggle
 from medfinetune_api.plan import Identity, ModelPlan, Mounts, OutputPlan, RunPlan
-from medfinetune_api.plan_data import DataPlan, EvaluationPlan, ValidationPlan
+from medfinetune_api.plan_data import ValidationPlan
 from medfinetune_api.plan_training import CheckpointPlan, SchedulerPlan
 from medfinetune_api.plan_tuning import LoraPlan
 from medfinetune_api.results import Chosen, PackingReport, Prepared
@@ -32,7 +32,7 @@ from medfinetune_trainer.optim.window import windows
 from medfinetune_trainer.stages.train_loop import train
 from support.gang import gang
 from support.models import VOCABULARY, tiny
-from support.plans import lora_plan, optimizer_plan, parallelism_plan, training_plan, tuning_plan
+from support.plans import data_plan, evaluation_part, lora_plan, optimizer_plan, parallelism_plan, training_plan, tuning_plan
 
 LANGUAGES = ("en", "ko")
 SECONDS = 600.0
@@ -67,21 +67,16 @@ def plan_for(root: Path, base: Path, **changes: Any) -> RunPlan:
         identity=Identity(name="run", namespace="local", uid="00000000-0000-0000-0000-000000000000"),
         mounts=Mounts(models=str(base.parent), data=str(root), output=str(root)),
         model=ModelPlan(path=base.name, sha256=None),
-        data=DataPlan(
-            sources=(),
+        data=data_plan(
             validation=ValidationPlan(fraction=0.1, stratify_by=(), sources=()),
-            mixture=None,
             max_length=changes.pop("max_length", 64),
             packing=changes.pop("packing", Packing.BEST_FIT),
-            loss_on=LossOn.RESPONSE,
-            overlong=Overlong.ERROR,
-            chat_template=ChatTemplate.TOKENIZER,
         ),
         tuning=changes.pop("tuning", None)
         or tuning_plan(changes.pop("method", Method.QLORA), lora=lora_plan(rank=changes.pop("lora_rank", 4), dropout=changes.pop("dropout", 0.0))),
         parallelism=parallelism_plan(),
         checkpoint=CheckpointPlan(every_steps=changes.pop("every_steps", 3), keep=changes.pop("keep", 2)),
-        evaluation=EvaluationPlan(baseline=False, batch_size=1, tasks=()),
+        evaluation=evaluation_part(),
         output=OutputPlan(retain=(), merge=False),
         training=training_plan(**(training | changes)),
     )

@@ -19,8 +19,9 @@ from medfinetune_api.choices import ChatTemplate
 from medfinetune_api.errors import Diverged, InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.plan_data import TaskPlan
-from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
+from medfinetune_api.plan_evaluation import TaskPlan
+from medfinetune_api.results import Prepared, StageResult
+from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.data.records import Record

@@ -15,9 +15,9 @@ from lm_eval.tasks.medqa import preprocess_medqa
 from lm_eval.tasks.pubmedqa import preprocess_pubmedqa
 from medfinetune_api.choices import Format
 from medfinetune_api.errors import InvalidData, InvalidManifest
-from medfinetune_api.plan_data import TaskPlan
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.records import Message
+from support.plans import task_plan
 from support.records import KORMEDMCQA_HEADER, MEDQA_ROW, columns, json_lines, read, real_data, source
 
 FIVE = {"A": "a", "B": "b", "C": "c", "D": "d", "E": "e"}
@@ -76,7 +76,7 @@ def test_exam_reads_what_the_manifest_maps(tmp_path: Path, options: str, answer:
 
 def test_exam_reads_csv_for_a_task(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('q,o,a\nWhich?,"[""x"", ""y, z""]",2\n')
-    task = TaskPlan(name="t", path="a.csv", format=Format.EXAM, language="en", subject="law", columns=columns("o", "Number"), limit=None, seen=False)
+    task = task_plan(name="t", path="a.csv", format=Format.EXAM, language="en", subject="law", columns=columns("o", "Number"))
     (record,) = read_source(task, tmp_path)
     assert (record.options, record.answer, record.subject, record.domain) == (("x", "y, z"), 1, "law", "")
     with pytest.raises(InvalidManifest, match="columns"):

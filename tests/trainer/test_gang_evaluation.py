@@ -11,7 +11,7 @@ import pytest
 import torch
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary
+from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.stages.evaluate import run
 from support.evaluation import evaluation_plan, example_tasks, mark_prepared, tiny_base

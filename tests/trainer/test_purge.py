@@ -10,7 +10,7 @@ import pytest
 from medfinetune_api.choices import Retained, Stage
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import OutputPlan, RunPlan
-from medfinetune_api.results import EvaluationSummary
+from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_trainer.artifacts.fence import ATTEMPT, FENCE
 from medfinetune_trainer.artifacts.lineage import lineage_of, write
 from medfinetune_trainer.stages import evaluate, prepare, train

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import Format
 from medfinetune_api.errors import InvalidData, InvalidModel, Refusal
-from medfinetune_api.plan_data import TaskPlan
 from medfinetune_trainer.data.formats import load_source, read_source
 from medfinetune_trainer.data.formats.entries import json_entries
 from medfinetune_trainer.data.reading import DataFile, csv_rows, json_lines
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.data.volume import inside
+from support.plans import task_plan
 from support.records import KORMEDMCQA_HEADER, MEDQA_ROW, read, source
 from support.records import json_lines as lines
 
@@ -146,7 +146,7 @@ def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
 
 def test_a_path_is_refused_by_the_manifest_s_field(tmp_path: Path) -> None:
     train = source("gone.jsonl", Format.MEDQA)
-    task = TaskPlan(name="s", path="gone.jsonl", format=Format.MEDQA, language="en", seen=False)
+    task = task_plan(name="s", path="gone.jsonl", format=Format.MEDQA, language="en")
     fields = ("spec.data.sources", train, ""), ("spec.data.validation.sources", train, "spec.data.validation.sources"), ("spec.evaluation.tasks", task, "")
     for field, named, listed in fields:
         with pytest.raises(InvalidData) as refused:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from medfinetune_api.errors import InvalidData
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.plan_data import SourcePlan, TaskPlan
+from medfinetune_api.plan_data import SourcePlan
+from medfinetune_api.plan_evaluation import TaskPlan
 
 from medfinetune_trainer.data.reading import DataFile, text_lines
 from medfinetune_trainer.data.volume import inside

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medfinetune_api.choices import Format
 from medfinetune_api.errors import InvalidData
-from medfinetune_api.plan_data import TaskPlan
+from medfinetune_api.plan_evaluation import TaskPlan
 
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.formats.prompts import abstract_prompt, prompt_form

@@ -15,8 +15,8 @@ from typing import Any
 from lm_eval.utils import handle_non_serializable, hash_string, sanitize_list
 from medfinetune_api.errors import Diverged
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.plan_data import TaskPlan
-from medfinetune_api.results import EvaluationSummary, TaskScores
+from medfinetune_api.plan_evaluation import TaskPlan
+from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
 
 from medfinetune_trainer.artifacts.files import write_text
 from medfinetune_trainer.evaluation.statistics import score, score_by

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from math import sqrt
 from statistics import NormalDist
 
-from medfinetune_api.results import Score
+from medfinetune_api.results_evaluation import Score
 
 
 def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from xml.etree.ElementTree import Element
 
-from medfinetune_api.results import EvaluationSummary, Score, TaskScores
+from medfinetune_api.results_evaluation import EvaluationSummary, Score, TaskScores
 
 from medfinetune_trainer.report.elements import Child, el, name, table
 from medfinetune_trainer.report.words import FEW, gained, scored

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from medfinetune_api.choices import Method
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary, Prepared
+from medfinetune_api.results import Prepared
+from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_trainer.report.elements import LONGEST, shown
 from medfinetune_trainer.report.plan_facts import FULL_NAMES, method_facts, mixture_words

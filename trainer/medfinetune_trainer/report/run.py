@@ -9,7 +9,8 @@ from typing import TypeVar
 from medfinetune_api.errors import OutputConflict
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary, Prepared, StageResult
+from medfinetune_api.results import Prepared, StageResult
+from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_trainer.artifacts.lineage import Lineage
 from medfinetune_trainer.report.history import History, read

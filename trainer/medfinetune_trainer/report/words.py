@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medfinetune_api.results import Score
+from medfinetune_api.results_evaluation import Score
 
 GIB = 1 << 30
 NOT_FOR_CLINICAL_DECISIONS = (

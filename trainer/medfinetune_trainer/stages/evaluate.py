@@ -18,7 +18,8 @@ from medfinetune_api.choices import Stage
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary, StageResult, TaskResult, TaskScores
+from medfinetune_api.results import StageResult, TaskResult
+from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
 
 from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, rename_folder, write_text
 from medfinetune_trainer.evaluation import results

@@ -7,7 +7,8 @@ import os
 
 from medfinetune_api.errors import InvalidManifest, OutputConflict
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary, Prepared
+from medfinetune_api.results import Prepared
+from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.model.fingerprint import require_weights_as_prepared

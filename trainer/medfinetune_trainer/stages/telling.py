@@ -8,7 +8,7 @@ from pathlib import Path
 
 from medfinetune_api.errors import Refusal
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results import EvaluationSummary
+from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import storage_errors, write_text

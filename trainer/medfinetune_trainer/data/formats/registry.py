@@ -12,7 +12,8 @@ from pathlib import Path
 from datasets import Dataset, Features, List, Value
 from datasets.arrow_writer import ArrowWriter
 from medfinetune_api.choices import Format
-from medfinetune_api.plan_data import SourcePlan, TaskPlan
+from medfinetune_api.plan_data import SourcePlan
+from medfinetune_api.plan_evaluation import TaskPlan
 
 from medfinetune_trainer.artifacts.files import storage_errors
 from medfinetune_trainer.data.formats.builder import Builder
