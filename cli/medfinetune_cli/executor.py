@@ -1,8 +1,8 @@
 """The local executor: one plan, carried through its stages by processes of this machine.
 
 Every stage is idempotent, so this file only decides what to start. It starts nothing that the run folder shows to be complete under the same plan,
-and two runs of one folder exclude each other by a lock that ends with its holder. The purge is the last stage of a run that has succeeded: after a failure its
-owner may mend the cause and go on.
+and two runs of one folder exclude each other by a lock that ends with its holder. The purge is the last stage of a run that has succeeded, or that a gate has
+stopped: after any other failure its owner may mend the cause and go on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class StageRun:
 
 
 def execute(plan: RunPlan, say: Say) -> list[StageRun]:
-    """Carry `plan` through its stages until one fails; the last entry is how the run ended.
+    """Carry `plan` through its stages until one fails; `deciding` says how the run ended.
 
     Raises:
         InvalidManifest: something is left to do, and this machine has not the GPUs for it; no folder is made.
@@ -63,7 +63,7 @@ async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
     stop = Stop(lambda: say("stopping in good order, with a checkpoint; a second signal ends the run at once"))
     stop.listen()
     runs: list[StageRun] = []
-    for stage in Stage:
+    for stage in (*WORK, Stage.PURGE):
         if is_complete(stage, plan):
             say(f"{stage}: complete from an earlier run, not done again")
             runs.append(StageRun(StageResult.of(stage, Exit.SUCCEEDED, "Complete from an earlier run."), skipped=True))
@@ -73,9 +73,14 @@ async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
             say(f"{stage}: the accelerator's memory ran out; again with {rows} {'row' if rows == 1 else 'rows'} in a pass, and the same steps")
             result = await _stage(stage, plan, file, stop, say, rows)
         runs.append(StageRun(result, skipped=False))
-        if result.exit_code:
+        if result.exit_code and not (stage is Stage.EVALUATE and result.exit_code == Exit.GATE_FAILED):
             break
     return runs
+
+
+def deciding(runs: Sequence[StageRun]) -> StageRun:
+    """The stage that says how the run ended: the first that failed, else the last."""
+    return next((run for run in runs if run.result.exit_code), runs[-1])
 
 
 async def _stage(stage: Stage, plan: RunPlan, file: Path, stop: Stop, say: Say, rows: int | None = None) -> StageResult:
@@ -99,7 +104,7 @@ def is_complete(stage: Stage, plan: RunPlan) -> bool:
     if stage is Stage.PREPARE:
         return Prepared.read(folder.prepared) is not None
     if stage is Stage.TRAIN:
-        return folder.final.exists() or folder.released(plan.tuning.method).exists()
+        return any(trained.exists() for trained in (folder.final, folder.released(plan.tuning.method), folder.quarantine))
     if stage is Stage.PURGE:
         return not any(path for pattern in folder.purged(plan.output.retain) for path in folder.root.glob(pattern))
     marks = (*plan.delivered, folder.lineage)

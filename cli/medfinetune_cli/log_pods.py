@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.objects import ATTEMPT_LABEL, CONTAINER, INDEX_LABEL, STAGE_LABEL, UID_LABEL
 
 from medfinetune_cli.cluster_client import Cluster, Object
@@ -22,7 +22,7 @@ class Wanted:
     def includes(self, pod: LogPod) -> bool:
         """Whether it means that pod. The purge only by its name: what it writes is not the run's work."""
         asked = ((self.stage, pod.stage), (self.attempt, pod.attempt), (self.rank, pod.rank))
-        return all(wanted in (None, found) for wanted, found in asked) and (pod.stage is not Stage.PURGE or self.stage is Stage.PURGE)
+        return all(wanted in (None, found) for wanted, found in asked) and (pod.stage in WORK or self.stage is pod.stage)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,6 @@ def pods_of(cluster: Cluster, run: RunState, wanted: Wanted, *, later: bool = Fa
 
 def _newest(run: RunState, wanted: Wanted, pods: list[LogPod]) -> tuple[Stage, int] | None:
     """Stage and number of the newest attempt: the status knows it before there are pods; without a status the pods do."""
-    hidden = None if wanted.stage is Stage.PURGE else Stage.PURGE
-    known = [(one.stage, one.number) for one in run.status.attempts if one.stage is not hidden and wanted.stage in (None, one.stage)]
+    known = [(one.stage, one.number) for one in run.status.attempts if one.stage is wanted.stage or (wanted.stage is None and one.stage in WORK)]
     known = known or [(pod.stage, pod.attempt) for pod in pods]
     return known[-1] if known else None

@@ -28,7 +28,9 @@ def run(context: typer.Context, manifest: ManifestArgument, models: Models, data
     finds its own run again, a changed one is another run.
 
     When it has succeeded, copies of record text and checkpoints are removed, but
-    for what the manifest's output.retain names.
+    for what the manifest's output.retain names. So they are where a gate of the
+    manifest failed (code 71): what was trained then lies in quarantine/, and
+    `medfinetune release` alone lets it out.
 
     After an interruption run it again: a finished stage is not done again, an
     interrupted one continues from its last complete checkpoint. Ctrl-C or SIGTERM
@@ -42,14 +44,14 @@ def run(context: typer.Context, manifest: ManifestArgument, models: Models, data
         check_folder("--models", models)
         check_folder("--data", data)
         check_trainer()
-        from medfinetune_cli.executor import execute
+        from medfinetune_cli.executor import deciding, execute
         from medfinetune_cli.planning import planned
         from medfinetune_cli.run_report import report
 
         plan = planned(manifest, models, data, output)
         runs = execute(plan, say)
         report(plan, runs, form)
-    raise typer.Exit(runs[-1].result.exit_code)
+    raise typer.Exit(deciding(runs).result.exit_code)
 
 
 def check_folder(option: str, folder: Path) -> None:

@@ -13,7 +13,7 @@ from medfinetune_api.results import Prepared, StageResult
 from medfinetune_api.results_evaluation import EvaluationSummary
 from rich.text import Text
 
-from medfinetune_cli.executor import StageRun
+from medfinetune_cli.executor import StageRun, deciding
 from medfinetune_cli.folder_map import files, folder_map
 from medfinetune_cli.output import Format, console, say, write_json
 from medfinetune_cli.tables import mixture_table, packing_line, results_table
@@ -22,18 +22,19 @@ from medfinetune_cli.trainer_tool import ask_tool
 
 def report(plan: RunPlan, runs: Sequence[StageRun], form: Format) -> None:
     """Tables and the folder's map on stdout, or one JSON object; a failure's message goes to stderr. Of a failed run the page is made first."""
-    _tell_of_failure(plan, runs[-1].result)
+    last = deciding(runs)
+    _tell_of_failure(plan, last.result)
     if form is Format.JSON:
         write_json(as_json(plan, runs))
-    elif runs[-1].result.exit_code:
-        _print_failure(plan, runs[-1])
+    elif last.result.exit_code:
+        _print_failure(plan, last)
     else:
         _print_results(plan)
 
 
 def as_json(plan: RunPlan, runs: Sequence[StageRun]) -> dict[str, Any]:
     """The run as one object: how it ended, each stage's own result, what was measured, and what lies in the folder."""
-    last, folder = runs[-1].result, plan.folder
+    last, folder = deciding(runs).result, plan.folder
     prepared, summary = Prepared.read(folder.prepared), EvaluationSummary.read(folder.summary)
     return {
         "exitCode": last.exit_code,

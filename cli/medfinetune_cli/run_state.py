@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.conditions import ConditionReason, ConditionStatus, ConditionType, Phase
 from medfinetune_api.exits import EXITS, Exit
 from medfinetune_api.plan import Identity
@@ -68,8 +68,8 @@ class RunState:
 
     @property
     def last_attempt(self) -> Attempt | None:
-        """The newest attempt of the run's work; the purge afterwards decides nothing."""
-        return next((one for one in reversed(self.status.attempts) if one.stage is not Stage.PURGE), None)
+        """The newest attempt of the run's work; what comes after its end decides nothing."""
+        return next((one for one in reversed(self.status.attempts) if one.stage in WORK), None)
 
     @property
     def exit_code(self) -> Exit:

@@ -233,16 +233,19 @@ class DecidedBy(StrEnum):
 
 
 class Stage(StrEnum):
-    """What a run goes through, in order: three stages of work, and the purge of what is not to stay."""
+    """What a run goes through, in order: three stages of work, the purge of what is not to stay, and, of a run that a gate stopped, its release."""
 
     PREPARE = "prepare"
     TRAIN = "train"
     EVALUATE = "evaluate"
     PURGE = "purge"
+    RELEASE = "release"
 
 
 WORK = (Stage.PREPARE, Stage.TRAIN, Stage.EVALUATE)
 """The stages that make the adapter; a run that has ended, in whatever way, is purged."""
+AFTERWARDS = (Stage.PURGE, Stage.RELEASE)
+"""The stages of a run that has ended: nobody's to stop, and charged to nobody."""
 
 
 class Retained(StrEnum):

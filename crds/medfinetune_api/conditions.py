@@ -23,7 +23,9 @@ class ConditionType(StrEnum):
     SUSPENDED = "Suspended"
     """The run was asked to pause: it holds no GPUs, and continues from its last checkpoint."""
     QUARANTINED = "Quarantined"
-    """The adapter exists but failed a gate, and is not released. Final."""
+    """The adapter exists but failed a gate, and is not released. Final, until somebody who may releases it."""
+    RELEASED = "Released"
+    """Somebody has released what a gate had stopped; False says why it is not, or not yet."""
     PURGED = "Purged"
     """What `output.retain` does not name is gone from the output volume."""
 
@@ -120,6 +122,14 @@ class ConditionReason(StrEnum):
     PURGE_FAILED = "PurgeFailed"
     """The purge did not succeed; record text may still lie on the output volume."""
 
+    # after a gate has stopped the run
+    RELEASED = "Released"
+    """Somebody who may has released what a gate had stopped."""
+    RELEASE_OFF = "ReleaseOff"
+    """A release is asked for, but the operator's settings do not allow one in the cluster."""
+    RELEASE_FAILED = "ReleaseFailed"
+    """The release did not succeed; nothing is released."""
+
 
 class Phase(StrEnum):
     """The run in one word, for people; programs read conditions."""
@@ -139,7 +149,9 @@ class Phase(StrEnum):
     SUSPENDED = "Suspended"
     """Paused by its owner."""
     QUARANTINED = "Quarantined"
-    """A gate failed; the adapter is not released. Final."""
+    """A gate failed; the adapter is not released. Final, until somebody who may releases it."""
+    RELEASED = "Released"
+    """A gate failed, and somebody who may released the adapter all the same. Final."""
     CANCELLED = "Cancelled"
     """Ended by its owner. Final."""
 

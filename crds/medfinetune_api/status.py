@@ -53,7 +53,7 @@ class Attempt(Contract):
     """One try of one stage: one Job, `<run>-<stage>-a<number>`."""
 
     stage: Stage
-    """prepare, train, evaluate or purge."""
+    """prepare, train, evaluate, purge or release."""
     number: AttemptNumber
     """Number of the try among those of its stage, from 1."""
     start_time: AwareDatetime
@@ -156,7 +156,7 @@ class FineTuneStatus(Contract):
         tuple[Condition, ...],
         Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
     ] = ()
-    """Accepted, Prepared, Trained, Evaluated, Succeeded, Failed; Suspended, Quarantined and Purged where they apply."""
+    """Accepted, Prepared, Trained, Evaluated, Succeeded, Failed; Suspended, Quarantined, Purged and Released where they apply."""
     attempts: Annotated[tuple[Attempt, ...], Field(max_length=ENTRIES)] = ()
     """Tries of the stages, oldest first; the newest 64, and the numbering goes on."""
     prepared: PreparedFacts | None = None
