@@ -82,6 +82,10 @@ class RunFolder:
         """The EvaluationSummary; its presence means that evaluate is complete."""
         return self.evaluation / "summary.json"
 
+    def answers(self, variant: str, task: str) -> Path:
+        """Which questions of `task` the `base` or `tuned` model answered rightly and how surely, without their text: what two runs are compared by."""
+        return self.evaluation / f"answers_{variant}_{task}.jsonl"
+
     @property
     def contamination(self) -> Path:
         """Which questions resemble training records, by file and line and without their text."""

@@ -22,7 +22,7 @@ from medfinetune_api.results import StageResult, TaskResult
 from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
 
 from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, rename_folder, write_text
-from medfinetune_trainer.evaluation import results
+from medfinetune_trainer.evaluation.summary import summarise
 from medfinetune_trainer.model.folder import model_folder
 from medfinetune_trainer.model.lora import LowRank
 from medfinetune_trainer.model.merge import merge
@@ -79,7 +79,7 @@ def _ask(plan: RunPlan, node: Node) -> StageResult | None:
 
 
 def _summed_up(plan: RunPlan) -> EvaluationSummary:
-    summary = results.summarise(plan, {name: found.available for name, found in questions_of(plan).items()})
+    summary = summarise(plan, {name: found.available for name, found in questions_of(plan).items()})
     write_text(plan.folder.summary, summary.to_json())
     return summary
 

@@ -1,0 +1,133 @@
+"""The summary of an evaluation, from its files: every task's scores, what they are worth, and what changed.
+
+Of the samples, which hold questions and are purged, the answers are kept first (`answers`); all that is said here of examinations is said of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_evaluation import TaskPlan
+from medfinetune_api.results_evaluation import Abstention, Calibration, EvaluationSummary, Score, TaskScores
+
+from medfinetune_trainer.evaluation import results
+from medfinetune_trainer.evaluation.answers import Answer, write_answers
+from medfinetune_trainer.evaluation.calibration import abstention, calibration, confidence
+from medfinetune_trainer.evaluation.comparison import compare, corrected
+from medfinetune_trainer.evaluation.forgetting import changes
+from medfinetune_trainer.evaluation.statistics import score, score_by
+
+ByTask = Mapping[str, Sequence[Answer]]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was answered, by task."""
+
+    base: ByTask
+    """Empty without a baseline."""
+    tuned: ByTask
+
+    def of(self, task: str) -> tuple[Sequence[Answer], Sequence[Answer]]:
+        """Base's, none without a baseline, and tuned model's answers to `task`."""
+        return self.base.get(task, ()), self.tuned[task]
+
+
+def summarise(plan: RunPlan, available: Mapping[str, int]) -> EvaluationSummary:
+    """The summary of a complete evaluation; its answers are written beside it. Raises StorageFailed; OutputConflict as `fence.check`.
+
+    Args:
+        plan: whose folder holds the samples.
+        available: questions in each task's file, by task name.
+    """
+    exams = plan.evaluation.tasks
+    answers = Answers(_kept(plan, "base", exams) if plan.evaluation.baseline else {}, _kept(plan, "tuned", exams))
+    pairs = {task.name: list(zip(*answers.of(task.name), strict=True)) for task in exams} if plan.evaluation.baseline else {}
+    return _corrected(
+        EvaluationSummary(
+            plan_sha256=plan.sha256,
+            tasks=tuple(_task_scores(plan, task, answers, available[task.name]) for task in exams),
+            base_by_language=_by_language(exams, answers.base),
+            tuned_by_language=_by_language(exams, answers.tuned),
+            changes=changes(exams, pairs, plan.evaluation.forgetting_threshold, plan.training.seed) if pairs else (),
+        )
+    )
+
+
+def _kept(plan: RunPlan, variant: str, tasks: Sequence[TaskPlan]) -> ByTask:
+    """The answers of one variant, written down."""
+    found = {task.name: [_answer(sample) for sample in results.samples(plan.folder.evaluation, variant, task.name)] for task in tasks}
+    for task, answers in found.items():
+        write_answers(plan.folder, variant, task, answers)
+    return found
+
+
+def _answer(sample: Mapping[str, Any]) -> Answer:
+    """What stays of a sample whose letters were scored by likelihood."""
+    doc, likelihoods = sample["doc"], [float(likelihood) for likelihood, _ in sample["filtered_resps"]]
+    return Answer(
+        where=doc["where"],
+        question=sha256(doc["prompt"].encode()).hexdigest(),
+        subject=doc["subject"],
+        right=sample["acc"] == 1.0,
+        chosen=likelihoods.index(max(likelihoods)),
+        confidence=confidence(likelihoods),
+    )
+
+
+def _task_scores(plan: RunPlan, task: TaskPlan, answers: Answers, available: int) -> TaskScores:
+    base, tuned = answers.of(task.name)
+    return TaskScores(
+        task=task.name,
+        language=task.language,
+        seen=task.seen,
+        version=results.version(plan.folder.evaluation, task.name),
+        questions=len(tuned),
+        available=available,
+        base=score(_right(base)) if base else None,
+        tuned=score(_right(tuned)),
+        base_by_subject=_by_subject(base),
+        tuned_by_subject=_by_subject(tuned),
+        comparison=compare(_right(base), _right(tuned), plan.training.seed) if base else None,
+        base_calibration=_calibration(base, plan.training.seed),
+        tuned_calibration=_calibration(tuned, plan.training.seed),
+        abstention=_abstention(tuned),
+    )
+
+
+def _corrected(summary: EvaluationSummary) -> EvaluationSummary:
+    """Every comparison of a task, with its p corrected over all of them."""
+    compared = corrected({task.task: task.comparison for task in summary.tasks if task.comparison})
+    return summary.model_copy(update={"tasks": tuple(task.model_copy(update={"comparison": compared.get(task.task)}) for task in summary.tasks)})
+
+
+def _right(answers: Sequence[Answer]) -> list[bool]:
+    return [bool(answer.right) for answer in answers]
+
+
+def _calibration(answers: Sequence[Answer], seed: int) -> Calibration | None:
+    sure = _sure(answers)
+    return calibration([confident for confident, _ in sure], [right for _, right in sure], seed) if sure else None
+
+
+def _abstention(answers: Sequence[Answer]) -> Abstention:
+    sure = _sure(answers)
+    return abstention([confident for confident, _ in sure], [right for _, right in sure])
+
+
+def _sure(answers: Sequence[Answer]) -> list[tuple[float, bool]]:
+    return [(answer.confidence, bool(answer.right)) for answer in answers if answer.confidence is not None]
+
+
+def _by_subject(answers: Sequence[Answer]) -> Mapping[str, Score]:
+    """Questions whose file names no subject are in no subject's score."""
+    return score_by((answer.subject, bool(answer.right)) for answer in answers if answer.subject)
+
+
+def _by_language(tasks: Sequence[TaskPlan], answers: ByTask) -> Mapping[str, Score]:
+    """Every question of a language counts once, whichever task asks it; those that were trained on count in none."""
+    return score_by((task.language, bool(answer.right)) for task in tasks if not task.seen for answer in answers.get(task.name, ()))
