@@ -99,7 +99,7 @@ class EvaluationPlan(Contract):
     tasks: Annotated[tuple[TaskPlan, ...], Field(max_length=ENTRIES)]
     """Examinations; without any, the adapter is delivered unjudged."""
     forgetting_threshold: Fraction
-    """Loss of accuracy from which a task, language or subject is flagged."""
+    """Loss of accuracy beyond which a task, language or subject is flagged."""
     glossaries: Annotated[tuple[GlossaryPlan, ...], Field(max_length=16)]
     """Terms of the site that answers should keep."""
     gates: Annotated[tuple[GatePlan, ...], Field(max_length=ENTRIES)]

@@ -56,17 +56,22 @@ class Comparison(Contract):
     difference: Difference
     """Now less before."""
     low: Difference
-    """Lower end of its 95 % interval, by paired bootstrap."""
+    """Lower end of its 95 % interval, by paired bootstrap; wide where questions are few, also where no answer changed."""
     high: Difference
     """Upper end of its 95 % interval."""
     p: Fraction
     """Of McNemar's exact test; for a mean, of the paired bootstrap."""
     p_holm: Fraction
-    """p corrected over the tasks of this run by Holm's method."""
+    """p corrected by Holm's method over the tasks of this run; in a Change over the rows of its table."""
     smallest: Fraction
     """Smallest difference that this many questions would have shown in 4 of 5 runs, at 5 % two-sided."""
     beyond_noise: bool
     """Whether p_holm is at most 0.05."""
+
+    @property
+    def verdict(self) -> str:
+        """The same in the words of every output."""
+        return "beyond noise" if self.beyond_noise else "within noise"
 
 
 class CalibrationBin(Contract):
@@ -84,7 +89,7 @@ class Calibration(Contract):
     """Whether the model is right as often as it is sure."""
 
     error: Fraction
-    """Expected calibration error over the bins."""
+    """Expected calibration error: the mean distance of confidence and accuracy over the bins, each as heavy as its answers are many."""
     low: Fraction
     """Lower end of its bootstrap 95 % interval."""
     high: Fraction
@@ -249,7 +254,7 @@ class Change(Contract):
     comparison: Comparison
     """After against before; p_holm over all rows of the table."""
     forgotten: bool
-    """Whether more was lost than `evaluation.forgettingThreshold`."""
+    """Whether more was lost than `evaluation.forgettingThreshold`, be it beyond the noise or not: `comparison` says that."""
 
 
 class EvaluationSummary(Contract):
@@ -266,4 +271,4 @@ class EvaluationSummary(Contract):
     tuned_by_language: ByLanguage
     """Of the tuned model over all unseen tasks of a language."""
     changes: Annotated[tuple[Change, ...], Field(max_length=1_000_000)] = ()
-    """Every language, task and subject before and after; empty without a baseline."""
+    """Every language, task, and subject of a task that names several, before and after; empty without a baseline."""

@@ -129,7 +129,7 @@ class EvaluationSpec(Ruled):
     tasks: Annotated[tuple[TaskSpec, ...], Field(max_length=ENTRIES)] = ()
     """Examinations, at most 64; without any, the adapter is delivered unjudged. Default none."""
     forgetting_threshold: Fraction = 0.05
-    """Loss of accuracy against the base from which a task, language or subject is flagged as forgotten, 0 to 1. Default 0.05."""
+    """Loss of accuracy against the base beyond which a task, language or subject is flagged as forgotten, 0 to 1. Default 0.05."""
     glossaries: Annotated[tuple[GlossarySpec, ...], Field(max_length=16)] = ()
     """Terms of the site that answers should keep. Default none."""
     gates: Annotated[tuple[GateSpec, ...], Field(max_length=ENTRIES)] = ()
