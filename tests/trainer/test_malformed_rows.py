@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from medfinetune_api.errors import InvalidData
 from medfinetune_api.plan_data import ColumnsPlan, SourcePlan
 from medfinetune_trainer.data.apart import refuse_trained_on
 from medfinetune_trainer.data.formats import load_source, read_source
+from pyarrow import parquet
 from support.stages import EXAMPLE, example_plan
 
 SECRET = "Sekretariatspatientin"
@@ -27,11 +30,29 @@ ROWS: dict[Format, dict[str, Any]] = {
     Format.INSTRUCTION: {"instruction": SECRET, "input": "", "output": SECRET},
     Format.CHAT: {"messages": [{"role": "user", "content": SECRET}, {"role": "assistant", "content": SECRET}]},
     Format.EXAM: {"q": SECRET, "o": [SECRET, "x"], "a": "x"},
+    Format.MEDMCQA: {"question": SECRET, "opa": SECRET, "opb": "b", "opc": "c", "opd": "d", "cop": 4, "subject_name": "law"},
+    Format.HEADQA: {"qid": 1, "qtext": SECRET, "ra": 2, "year": "2013", "answers": [{"aid": 1, "atext": SECRET}, {"aid": 2, "atext": "x"}]},
+    Format.MMLU: {"question": SECRET, "subject": "law", "choices": [SECRET, "b", "c", "d"], "answer": 0},
+    Format.USMLE: {"question": SECRET, "options": {"A": SECRET, "B": "x", "C": None}, "answer_idx": "B", "answer": "x"},
 }
 NESTED = b"[" * 100_000
 PIECES = st.sampled_from(
     [NESTED, b"\x00", b"\x1b[2J", "\u202e".encode(), b"\xff", b'"', b"{", b"}", b",", b"\n", b"\r\n", b"[]", b"null", b"1e999", b"\\ud800"]
 )
+ODD = st.sampled_from([None, True, -1, 0, 5, 1.5, 10**20, "", " ", "A", "0", "A,A", [], [None], [{}], {}, {"A": "x"}, {"B": "y", "AA": "z"}, SECRET])
+"""What no format expects of every field."""
+
+
+def parquet_bytes(rows: list[dict[str, Any]]) -> bytes:
+    """The rows as a Parquet file; as texts, where their types disagree."""
+    stream = io.BytesIO()
+    try:
+        table = pyarrow.Table.from_pylist(rows)
+        parquet.write_table(table, stream)
+    except (pyarrow.ArrowException, OverflowError):
+        stream = io.BytesIO()
+        parquet.write_table(pyarrow.Table.from_pylist([{name: str(value) for name, value in row.items()} for row in rows]), stream)
+    return stream.getvalue()
 
 
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
@@ -51,9 +72,15 @@ def files(draw: st.DrawFn) -> tuple[str, Format, bytes]:
         rows = f'subject,question,A,B,C,D,E,answer\nlaw,{SECRET},{SECRET},b,c,d,e,A\nlaw,"{SECRET}, {SECRET}",a,b,c,d,e,B\n'.encode()
         suffix = ".csv"
     else:
-        rows = b"".join(json.dumps(ROWS[form] | draw(st.just({}) | st.just({"subject": "\u202elaw"}))).encode() + b"\n" for _ in range(2))
-        suffix = draw(st.sampled_from([".jsonl", ".json", ".csv", ".JSONL"]))
-    content = damaged(draw, rows)
+        odd = st.fixed_dictionaries({}, optional=dict.fromkeys(ROWS[form], ODD)) | st.just({"subject": "\u202elaw"}) | st.just({})
+        written = [ROWS[form] | draw(odd) for _ in range(2)]
+        suffix = draw(st.sampled_from([".jsonl", ".json", ".csv", ".JSONL", ".parquet"]))
+        rows = parquet_bytes(written) if suffix == ".parquet" else b"".join(json.dumps(row).encode() + b"\n" for row in written)
+        if form is Format.HEADQA and suffix == ".json":
+            rows = json.dumps({"version": "1", "exams": {SECRET: {"data": written, "year": "2013"}}}, indent=draw(st.none() | st.just(1))).encode()
+        if form is Format.MMLU and suffix == ".csv":
+            rows = f"{SECRET},a,b,c,d,A\n{SECRET},a,b,c,d,B\n".encode()
+    content = rows if draw(st.integers(0, 3)) == 0 else damaged(draw, rows)
     return (f"file{suffix}.gz", form, gzip.compress(content)[: draw(st.integers(0, 400))]) if draw(st.integers(0, 4)) == 0 else (f"file{suffix}", form, content)
 
 
@@ -96,7 +123,7 @@ def test_a_training_file_under_another_name_is_no_examination(tmp_path: Path) ->
     (tmp_path / "data" / "half.jsonl").write_bytes(b"\n".join(trained[: len(trained) // 2]))
 
     def plan(path: str, **task: Any) -> Any:
-        return example_plan(tmp_path, data=tmp_path / "data", tasks=[{"name": "t", "path": path, "format": "MedQA", "language": "en", **task}])
+        return example_plan(tmp_path, models=tmp_path, data=tmp_path / "data", tasks=[{"name": "t", "path": path, "format": "MedQA", "language": "en", **task}])
 
     with pytest.raises(InvalidData, match=r"spec.evaluation.tasks\[0\].path: found the lines of source medqa, which is trained on") as refused:
         refuse_trained_on(plan("exam.jsonl.gz"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_data import SourcePlan
 from medfinetune_api.plan_evaluation import TaskPlan
 
+from medfinetune_trainer.data.formats.rows import parquet_rows
 from medfinetune_trainer.data.reading import DataFile, text_lines
 from medfinetune_trainer.data.volume import inside
 
@@ -35,6 +37,8 @@ def refuse_trained_on(plan: RunPlan) -> None:
 def _content(plan: RunPlan, entry: SourcePlan | TaskPlan, listed: str) -> str:
     """A hash of the lines that hold something, whatever their order: a shuffled, compressed or re-saved copy is the same file."""
     file = DataFile(inside(Path(plan.mounts.data), entry.path, f"{listed}[name={entry.name}].path"), entry.path)
+    if file.suffix == ".parquet":
+        return _digest(json.dumps(values, sort_keys=True, default=str) for _, values in parquet_rows(file))
     return _digest(line.strip() for _, line in text_lines(file))
 
 

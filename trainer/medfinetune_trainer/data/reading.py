@@ -60,7 +60,7 @@ def text_lines(file: DataFile) -> Iterator[tuple[int, str]]:
         InvalidData: missing, empty or unreadable file, byte order mark, other encoding, truncated gzip, a line over MAX_RECORD_BYTES.
         StorageFailed: the volume failed while reading.
     """
-    with _opened(file) as stream:
+    with opened(file) as stream:
         for number, line in enumerate(iter(lambda: stream.readline(MAX_RECORD_BYTES + 1), b""), start=1):
             if number == 1:
                 _refuse_other_encodings(file, line)
@@ -127,7 +127,7 @@ def csv_rows(file: DataFile) -> Iterator[tuple[int, dict[str, str]]]:
     Raises:
         InvalidData: as `text_lines`; a header with a name twice; a row with more or fewer fields than the header; a quote never closed; no rows.
     """
-    records = _csv_records(file)
+    records = csv_records(file)
     _, header = next(records, (0, []))
     repeated = sum(header.count(name) > 1 for name in header)
     if repeated:
@@ -149,7 +149,8 @@ def csv_rows(file: DataFile) -> Iterator[tuple[int, dict[str, str]]]:
         raise file.no_records()
 
 
-def _csv_records(file: DataFile) -> Iterator[tuple[int, list[str]]]:
+def csv_records(file: DataFile) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers (where a row begins) and fields of every row, the header's too; blank rows are passed over. Raises InvalidData as `text_lines`."""
     reader = csv.reader((line for _, line in text_lines(file)), strict=True)
     while True:
         start = reader.line_num + 1
@@ -172,7 +173,8 @@ def kind_of(value: object) -> str:
 
 
 @contextmanager
-def _opened(file: DataFile) -> Iterator[IO[bytes]]:
+def opened(file: DataFile) -> Iterator[IO[bytes]]:
+    """The file's bytes, decompressed where its name ends in `.gz`. Raises InvalidData and StorageFailed as `text_lines`, also while the caller reads."""
     try:
         _refuse_other_kinds(file)
         with gzip.open(file.path) if file.name.lower().endswith(".gz") else file.path.open("rb") as stream:

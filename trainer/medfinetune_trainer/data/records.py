@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_TUPLES = ("options", "choices", "also_right")
+
 
 @dataclass(frozen=True)
 class Message:
@@ -43,7 +45,16 @@ class Record:
     choices: tuple[str, ...] = ()
     """What may be answered: `A`, `B`, ... or `yes`, `no`, `maybe`."""
     answer: int = -1
-    """Index into `choices`; -1 where the record is no exam question."""
+    """Index into `choices`; -1 where the record is no exam question. The first where several are right."""
+    also_right: tuple[int, ...] = ()
+    """The other right answers of a question that has several, in rising order."""
+    year: str = ""
+    """Year of the examination in four digits; empty where the file names none."""
+
+    @property
+    def right(self) -> tuple[int, ...]:
+        """Every right answer of an exam question: as a rule one."""
+        return (self.answer, *self.also_right)
 
     @property
     def prompt(self) -> str:
@@ -54,13 +65,12 @@ class Record:
         """The record as an Arrow row; `arrow_features` has its types."""
         row = dict(vars(self))
         row["messages"] = [vars(message) for message in self.messages]
-        return row | {"options": list(self.options), "choices": list(self.choices)}
+        return row | {name: list(row[name]) for name in _TUPLES}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Record:
         """The inverse of `to_row`."""
-        messages = messages_of(row["messages"])
-        return cls(**{**row, "messages": messages, "options": tuple(row["options"]), "choices": tuple(row["choices"])})
+        return cls(**{**row, "messages": messages_of(row["messages"]), **{name: tuple(row[name]) for name in _TUPLES}})
 
 
 def messages_of(turns: Sequence[Mapping[str, str]]) -> tuple[Message, ...]:

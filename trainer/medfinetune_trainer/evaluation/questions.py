@@ -10,7 +10,8 @@ from medfinetune_api.errors import InvalidData
 from medfinetune_api.plan_evaluation import TaskPlan
 
 from medfinetune_trainer.data.formats import read_source
-from medfinetune_trainer.data.formats.prompts import abstract_prompt, prompt_form
+from medfinetune_trainer.data.formats.prompts import abstract_prompt, choices_prompt, mmlu_prompt, prompt_form
+from medfinetune_trainer.data.formats.row import letters
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.evaluation.sampling import stratified_sample
 
@@ -40,8 +41,12 @@ def read_questions(task: TaskPlan, mount: Path, seed: int) -> Questions:
 
 def prompt_template(task: TaskPlan, options: int) -> str:
     """The prompt of `task` with placeholders, for the results: what was asked, without a question's text."""
-    names = tuple(f"{{{letter}}}" for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:options])
+    names = tuple(f"{{{letter}}}" for letter in letters(options))
     if task.format is Format.PUBMEDQA:
         return abstract_prompt("{question}", ["{contexts}"])
-    language = {Format.MEDQA: "en", Format.KORMEDMCQA: "ko"}.get(task.format, task.language)
+    if task.format is Format.MEDMCQA:
+        return choices_prompt("{question}", names)
+    if task.format is Format.MMLU:
+        return mmlu_prompt("{question}", names, "{subject}")
+    language = {Format.MEDQA: "en", Format.USMLE: "en", Format.KORMEDMCQA: "ko"}.get(task.format, task.language)
     return prompt_form(language)("{question}", names)

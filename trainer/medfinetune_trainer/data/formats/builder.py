@@ -52,8 +52,11 @@ class Builder:
         prompt: str,
         subject: str = "",
         id_field: str | None = "id",
+        also_right: tuple[int, ...] = (),
+        year: str = "",
     ) -> Record:
-        """An exam record: asked by `prompt`, answered by the choice alone."""
-        turns = Message("user", prompt), Message("assistant", choices[answer])
+        """An exam record: asked by `prompt`, answered by the choice alone, or by all right choices in order."""
+        turns = Message("user", prompt), Message("assistant", ", ".join(choices[index] for index in (answer, *also_right)))
         base = self.record(row, turns, subject=subject, id_field=id_field)
-        return Record(**{**vars(base), "question": question, "options": options, "choices": choices, "answer": answer})
+        asked = {"question": question, "options": options, "choices": choices, "answer": answer, "also_right": also_right, "year": year}
+        return Record(**{**vars(base), **asked})

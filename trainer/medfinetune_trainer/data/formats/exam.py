@@ -1,8 +1,12 @@
-"""Exam, JSON Lines or CSV: multiple-choice questions in columns that the manifest names, for files no one has foreseen."""
+"""Exam, JSON Lines, CSV or Parquet: multiple-choice questions in columns that the manifest names, for files no one has foreseen.
+
+An answer is one option or several: a list, or a text with commas, semicolons or bars between letters or numbers (`A,C`). Words may hold such marks, so in the
+style Text several answers are a list, in CSV as JSON.
+"""
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
 
 from medfinetune_api.choices import AnswerStyle
@@ -10,12 +14,14 @@ from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.plan_data import ColumnsPlan
 
 from medfinetune_trainer.data.formats.builder import Builder
+from medfinetune_trainer.data.formats.options import json_of, listed, option_texts
 from medfinetune_trainer.data.formats.prompts import prompt_form
 from medfinetune_trainer.data.formats.row import Row, letter_index, letters, shown
-from medfinetune_trainer.data.reading import RepeatedNameError, csv_rows, json_lines, object_of_once, repeated_name
+from medfinetune_trainer.data.formats.rows import table_rows
 from medfinetune_trainer.data.records import Record
 
-_TWO_TO_26 = range(2, 27)
+_BETWEEN = re.compile("[,;|]")
+_REMEDY = "Correct the answer, or answerStyle in the manifest."
 
 
 def exam(build: Builder) -> Iterator[Record]:
@@ -23,60 +29,58 @@ def exam(build: Builder) -> Iterator[Record]:
     columns, form = build.columns, prompt_form(build.language)
     if columns is None:
         raise InvalidManifest(build.source, found="format Exam without columns", expected="columns", remedy="Name the columns of question, options and answer.")
-    if build.file.suffix not in (".csv", ".jsonl"):
-        raise build.file.refuse(None, found=f"a file that ends in {build.file.suffix!r}", expected=".jsonl or .csv", remedy="Rename or convert it.")
-    rows = csv_rows(build.file) if build.file.suffix == ".csv" else json_lines(build.file)
-    for line, values in rows:
-        row = Row(build.file, line, values)
+    for row in table_rows(build.file, ".jsonl", ".csv", ".parquet"):
         options = _options(row, columns)
-        choices = letters(len(options))
-        answer = _answer(row, row.value(columns.answer), columns.answer_style, options)
+        first, *others = _answers(row, row.value(columns.answer), columns.answer_style, options)
         question = row.text(columns.question)
-        subject = row.text_or_blank(columns.subject) if columns.subject else ""
         yield build.exam(
-            row, question=question, options=options, choices=choices, answer=answer, prompt=form(question, options), subject=subject, id_field=columns.id
+            row,
+            question=question,
+            options=options,
+            choices=letters(len(options)),
+            answer=first,
+            also_right=tuple(others),
+            prompt=form(question, options),
+            subject=row.text_or_blank(columns.subject) if columns.subject else "",
+            id_field=columns.id,
         )
 
 
 def _options(row: Row, columns: ColumnsPlan) -> tuple[str, ...]:
     """Texts of the options: one column each, or one column with a list, or with an object from letters to texts (in CSV, as JSON)."""
-    several = len(columns.options) > 1
-    found = [row.value(name) for name in columns.options] if several else _listed(row, row.value(columns.options[0]))
-    if len(found) not in _TWO_TO_26:
-        raise row.refuse(found=f"{len(found)} options", expected="2 to 26", remedy="Complete the row, or check the options' column in the manifest.")
-    return tuple(row.as_text(option, f"option {letter}") for letter, option in zip(letters(len(found)), found, strict=True))
+    if len(columns.options) > 1:
+        return option_texts(row, [row.value(name) for name in columns.options])
+    return listed(row, row.value(columns.options[0]))
 
 
-def _listed(row: Row, value: object) -> list[object]:
-    if isinstance(value, str):
-        try:
-            value = json.loads(value, object_pairs_hook=object_of_once)
-        except RepeatedNameError:
-            raise repeated_name(row.file, row.line) from None
-        except (ValueError, RecursionError):
-            raise row.refuse(found="options that are no JSON", expected="a JSON list or object", remedy="Name one column an option in the manifest.") from None
-    if isinstance(value, dict):
-        texts = {str(key).upper(): text for key, text in value.items()}
-        names = letters(min(len(value), 26))
-        missing = [name for name in names if name not in texts]
-        if missing:
-            raise row.refuse(found=f"no option {', '.join(missing)}", expected="options by consecutive letters from A", remedy="Complete the row.")
-        return [texts[name] for name in names]
-    return value if isinstance(value, list) else []
+def _answers(row: Row, value: object, style: AnswerStyle, options: tuple[str, ...]) -> list[int]:
+    """Indexes of the right options in rising order. Raises InvalidData where one is outside the options, is named twice, or none is."""
+    found = sorted(_answer(row, one, style, options) for one in _separated(row, value, style))
+    if not found or len(set(found)) < len(found):
+        what = "an answer that names an option twice" if found else "an empty list of answers"
+        raise row.refuse(found=what, expected="every right option once", remedy="Correct the row.")
+    return found
+
+
+def _separated(row: Row, value: object, style: AnswerStyle) -> list[object]:
+    if isinstance(value, str) and value.lstrip().startswith("[") and row.file.suffix == ".csv":
+        value = json_of(row, value)
+    if isinstance(value, list):
+        return value
+    return [*_BETWEEN.split(value)] if isinstance(value, str) and style is not AnswerStyle.TEXT else [value]
 
 
 def _answer(row: Row, value: object, style: AnswerStyle, options: tuple[str, ...]) -> int:
-    """Index of the right option. Raises InvalidData where the answer is outside the options."""
-    remedy = "Correct the answer, or answerStyle in the manifest."
+    """Index of one right option. Raises InvalidData where it is none of them."""
     if style is AnswerStyle.LETTER:
-        return letter_index(row, value, letters(len(options)), remedy)
+        return letter_index(row, value, letters(len(options)), _REMEDY)
     if style is AnswerStyle.TEXT:
         return _answer_by_text(row, value, options)
     first = 1 if style is AnswerStyle.NUMBER else 0
     text = str(value).strip()
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 2 and not isinstance(value, bool) else -1
     if not first <= number < first + len(options):
-        raise row.refuse(found=shown(value), expected=f"a number from {first} to {first + len(options) - 1}", remedy=remedy)
+        raise row.refuse(found=shown(value), expected=f"a number from {first} to {first + len(options) - 1}", remedy=_REMEDY)
     return number - first
 
 

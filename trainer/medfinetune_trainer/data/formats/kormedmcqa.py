@@ -1,4 +1,4 @@
-"""KorMedMCQA, CSV: subject, question, A to E, answer as a letter."""
+"""KorMedMCQA, CSV: subject, year, question, A to E, answer as a letter."""
 
 from __future__ import annotations
 
@@ -29,5 +29,13 @@ def kormedmcqa(build: Builder) -> Iterator[Record]:
         answer = letter_index(row, found, choices, _DIGITS if found.isdigit() else "Correct the answer.")
         question = row.text("question")
         subject = row.text_or_blank("subject").strip()
-        prompt = korean_prompt(question, options)
-        yield build.exam(row, question=question, options=options, choices=choices, answer=answer, prompt=prompt, subject=SUBJECTS.get(subject, subject))
+        yield build.exam(
+            row,
+            question=question,
+            options=options,
+            choices=choices,
+            answer=answer,
+            prompt=korean_prompt(question, options),
+            subject=SUBJECTS.get(subject, subject),
+            year=row.year("year"),
+        )

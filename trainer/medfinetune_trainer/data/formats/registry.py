@@ -19,10 +19,14 @@ from medfinetune_trainer.artifacts.files import storage_errors
 from medfinetune_trainer.data.formats.builder import Builder
 from medfinetune_trainer.data.formats.chat import chat
 from medfinetune_trainer.data.formats.exam import exam
+from medfinetune_trainer.data.formats.headqa import headqa
 from medfinetune_trainer.data.formats.kormedmcqa import kormedmcqa
+from medfinetune_trainer.data.formats.medmcqa import medmcqa
 from medfinetune_trainer.data.formats.medqa import medqa
+from medfinetune_trainer.data.formats.mmlu import mmlu
 from medfinetune_trainer.data.formats.pairs import instruction, question_answer
 from medfinetune_trainer.data.formats.pubmedqa import pubmedqa
+from medfinetune_trainer.data.formats.usmle import usmle
 from medfinetune_trainer.data.reading import DataFile
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.data.volume import inside
@@ -31,6 +35,10 @@ FORMATS: dict[Format, Callable[[Builder], Iterator[Record]]] = {
     Format.MEDQA: medqa,
     Format.KORMEDMCQA: kormedmcqa,
     Format.PUBMEDQA: pubmedqa,
+    Format.MEDMCQA: medmcqa,
+    Format.HEADQA: headqa,
+    Format.MMLU: mmlu,
+    Format.USMLE: usmle,
     Format.QUESTION_ANSWER: question_answer,
     Format.INSTRUCTION: instruction,
     Format.CHAT: chat,
@@ -84,6 +92,7 @@ def load_source(source: SourcePlan | TaskPlan, mount: Path, cache: Path, listed:
 
 def record_features() -> Features:
     """Arrow types of a record's row."""
-    texts = {name: Value("string") for name in ("where", "id", "source", "language", "domain", "subject", "question")}
+    texts = {name: Value("string") for name in ("where", "id", "source", "language", "domain", "subject", "question", "year")}
     messages = List({"role": Value("string"), "content": Value("string")})
-    return Features({**texts, "messages": messages, "options": List(Value("string")), "choices": List(Value("string")), "answer": Value("int8")})
+    lists = {"options": List(Value("string")), "choices": List(Value("string")), "also_right": List(Value("int8"))}
+    return Features({**texts, **lists, "messages": messages, "answer": Value("int8")})

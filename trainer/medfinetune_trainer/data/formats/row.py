@@ -15,6 +15,8 @@ from medfinetune_trainer.data.reading import DataFile, kind_of
 _HARMLESS = re.compile("[A-Za-z]|[0-9]{1,2}")
 """ASCII only: two Korean syllables can be a whole diagnosis."""
 
+_YEAR = re.compile("[0-9]{4}")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -25,15 +27,17 @@ class Row:
     values: Mapping[str, Any]
     key: str = ""
     """The entry's key, in files that are one object of objects."""
+    number: int = 0
+    """Of the question, from 1, in files whose one line may hold many."""
 
     @property
     def where(self) -> str:
         """`file:line`, as the record keeps it."""
-        return f"{self.file.name}:{self.line}"
+        return f"{self.file.name}:{self.line}" + (f" question {self.number}" if self.number else "")
 
     def refuse(self, *, found: str, expected: str, remedy: str) -> InvalidData:
         """The refusal to raise for this row."""
-        return self.file.refuse(self.line, found=found, expected=expected, remedy=remedy)
+        return InvalidData(self.where, found=found, expected=expected, remedy=remedy)
 
     def value(self, name: str) -> Any:
         """What stands under `name`. Raises InvalidData where nothing does."""
@@ -52,6 +56,13 @@ class Row:
         """The text under `name`, blank where the row has none. Raises InvalidData where it is no text."""
         value = self.values.get(name) or ""
         return self.as_text(value, repr(name)) if value != "" else ""
+
+    def year(self, name: str) -> str:
+        """The year under `name`, empty where the row has none. Raises InvalidData where it is no four digits."""
+        value = str(self.values.get(name) or "").strip()
+        if value and not _YEAR.fullmatch(value):
+            raise self.refuse(found=f"{name!r} that is no year", expected="four digits", remedy="Correct or empty it: scores are broken down by year.")
+        return value
 
     def as_text(self, value: object, what: str) -> str:
         """`value` as non-empty, encodable text; `what` names it in the message. Raises InvalidData."""
