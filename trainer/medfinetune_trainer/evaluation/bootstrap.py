@@ -3,7 +3,7 @@
 Resampling n values n times over knows nothing of values that happened not to occur: twenty answers that are all right give an interval of no width. So the
 pool that is drawn from holds two answers more: for shares and scores one of 0 and one of 1, which where all are right leaves the rule of three (Hanley and
 Lippman-Hand 1983, JAMA 249:1743); for differences one of 0 and half an answer each of +1 and -1, which is what Agresti and Min (2005, Statistics in Medicine
-24:729, section 3) add to a table of matched pairs. Among a thousand answers neither is seen.
+24:729) add to a table of matched pairs. Among a thousand answers neither is seen.
 
 Draws are taken from the counts of distinct values: the order of the answers decides nothing, and right-or-wrong answers cost the same however many they are.
 """

@@ -30,7 +30,7 @@ def compare_means(before: Sequence[float], after: Sequence[float], seed: int = 0
     """Mean measurement after against before, `before[i]` and `after[i]` being of the same question, each 0 to 1.
 
     p is twice the smaller share of resamples on either side of no difference, that none counted among them (Davison and Hinkley 1997, Bootstrap Methods and
-    their Application, equation 4.11); below 2 / 10,001 it cannot fall. Raises ValueError where there are none, or not equally many.
+    their Application, section 4.4); below 2 / 10,001 it cannot fall. Raises ValueError where there are none, or not equally many.
     """
     differences = [float(now) - float(then) for then, now in zip(before, after, strict=True)]
     if not differences:
@@ -51,7 +51,7 @@ def mean(values: Sequence[float], seed: int = 0) -> Mean:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided p of McNemar's exact test: `gained` of `gained + lost` changed answers, at even chances (Agresti 2013, Categorical Data Analysis, 11.1.3).
+    """Two-sided p of McNemar's exact test: `gained` of `gained + lost` changed answers, at even chances (Agresti 2013, Categorical Data Analysis, section 11.1).
 
     Exact and not mid-p: it errs at most once in 20 runs however few answers changed.
     """

@@ -17,7 +17,7 @@ _HALVINGS = 40
 def smallest_difference(n: int, discordance: float) -> float:
     """Smallest difference of two accuracies on the same `n` questions that McNemar's exact test would show, 0 to 1; 1 where it could show none.
 
-    Connor (1987, Biometrics 43:207, equation 3): n delta^2 = (z_alpha sqrt(psi) + z_beta sqrt(psi - delta^2))^2, with Edwards' correction of one question
+    Connor (1987, Biometrics 43:207): n delta^2 = (z_alpha sqrt(psi) + z_beta sqrt(psi - delta^2))^2, with Edwards' correction of one question
     (1948, Psychometrika 13:185) because the exact test is more careful than the normal one. psi is the share of questions that only one of the two answers
     rightly. It is assumed to stay at the `discordance` that was observed; where delta is more than that, it is delta: all changed answers change one way.
     Raises ValueError unless n > 0 and 0 <= discordance <= 1.
