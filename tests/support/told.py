@@ -9,13 +9,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from medfinetune_api.choices import Retained, Sharding
+from medfinetune_api.choices import Format, Retained, Sharding
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Chosen, MemoryEstimate, PackingReport, Prepared, SourceShare
-from medfinetune_api.results_evaluation import EvaluationSummary, Score, TaskScores
+from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
 from medfinetune_trainer.artifacts.lineage import lineage_of, write
-from medfinetune_trainer.evaluation.statistics import score
+from medfinetune_trainer.evaluation.answers import Answer
+from medfinetune_trainer.evaluation.calibration import abstention, calibration
+from medfinetune_trainer.evaluation.comparison import compare
+from medfinetune_trainer.evaluation.forgetting import changes
+from medfinetune_trainer.evaluation.statistics import score, score_by
 from support.manifests import minimal_manifest, plan_for
+from support.plans import task_plan
 
 STEPS = 6
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -76,12 +81,34 @@ def prepared_of(plan: RunPlan, domain: str = "medical") -> Prepared:
 
 
 def summary_of(plan: RunPlan, subjects: Sequence[str]) -> EvaluationSummary:
-    """One task of 40 questions a subject; base and tuned differ."""
-    base, tuned = ({subject: _score(right + number % 7, 40) for number, subject in enumerate(subjects)} for right in (11, 23))
-    whole = [score(outcome for one in scores.values() for outcome in _outcomes(one)) for scores in (base, tuned)]
-    task = TaskScores(task="exam", language="en", version="1.0", questions=whole[0].n, available=1273, seen=False, base=whole[0], tuned=whole[1],
-                      base_by_subject=base, tuned_by_subject=tuned)  # fmt: skip
-    return EvaluationSummary(plan_sha256=plan.sha256, tasks=(task,), base_by_language={"en": whole[0]}, tuned_by_language={"en": whole[1]})
+    """One task of 40 questions a subject; the base answers 11 to 17 of them, the tuned model 12 more, and surer."""
+    pairs = [pair for number, subject in enumerate(subjects) for pair in _answered(subject, 11 + number % 7)]
+    base, tuned = ([pair[side] for pair in pairs] for side in (0, 1))
+    before, after = ([bool(answer.right) for answer in answers] for answers in (base, tuned))
+    sure = [answer.confidence or 0.0 for answer in tuned]
+    by_subject = [score_by((answer.subject, bool(answer.right)) for answer in answers) for answers in (base, tuned)]
+    task = TaskScores(
+        task="exam", language="en", version="1.0", questions=len(pairs), available=1273, seen=False, base=score(before), tuned=score(after),
+        base_by_subject=by_subject[0], tuned_by_subject=by_subject[1], comparison=compare(before, after),
+        base_calibration=calibration([answer.confidence or 0.0 for answer in base], before), tuned_calibration=calibration(sure, after),
+        abstention=abstention(sure, after),
+    )  # fmt: skip
+    changed = changes([task_plan(name="exam", path="exam.jsonl", format=Format.MEDQA, language="en")], {"exam": pairs}, 0.05, 0)
+    languages = {"base_by_language": {"en": score(before)}, "tuned_by_language": {"en": score(after)}}
+    return EvaluationSummary(plan_sha256=plan.sha256, tasks=(task,), changes=changed, **languages)
+
+
+def _answered(subject: str, right: int) -> list[tuple[Answer, Answer]]:
+    """40 questions as base and tuned model answered them."""
+    return [
+        (_answer(subject, number, number < right, 0.25 + number / 100), _answer(subject, number, 8 <= number < right + 20, 0.95 - number / 100))
+        for number in range(40)
+    ]
+
+
+def _answer(subject: str, number: int, right: bool, confidence: float) -> Answer:
+    question = hashlib.sha256(f"{subject} {number}".encode()).hexdigest()
+    return Answer(where=f"exam.jsonl:{number + 1}", question=question, subject=subject, right=right, chosen=number % 4, confidence=confidence)
 
 
 def told_lines(steps: int = STEPS, languages: Sequence[str] = ("en", "ko"), device: str = "cuda") -> list[dict[str, Any]]:
@@ -104,12 +131,3 @@ def told_lines(steps: int = STEPS, languages: Sequence[str] = ("en", "ko"), devi
         lines += [step(number), line("memory", rank=0, rss=1 << 30, rss_peak=1 << 30, **sizes)]
     figures = {"loss": 1.25, "perplexity": 3.49, "accuracy": 0.625}
     return [*lines, line("validation", step=steps, epoch=1, by_language=dict.fromkeys(languages, figures)), line("checkpoint", step=steps)]
-
-
-def _score(correct: int, n: int) -> Score:
-    return score(number < correct for number in range(n))
-
-
-def _outcomes(one: Score) -> list[bool]:
-    correct = round(one.n * one.accuracy)
-    return [number < correct for number in range(one.n)]

@@ -51,7 +51,7 @@ def mean(values: Sequence[float], seed: int = 0) -> Mean:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided p of McNemar's exact test: `gained` of `gained + lost` changed answers, at even chances (Agresti 2013, Categorical Data Analysis, section 11.1).
+    """Two-sided p of McNemar's exact test: `gained` of `gained + lost` changed answers, at even chances (Agresti 2013, Categorical Data Analysis, 11.1).
 
     Exact and not mid-p: it errs at most once in 20 runs however few answers changed.
     """

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from xml.etree.ElementTree import Element
 
-from medfinetune_api.results_evaluation import EvaluationSummary, Score, TaskScores
+from medfinetune_api.results_evaluation import Comparison, EvaluationSummary, Score, TaskScores
 
+from medfinetune_trainer.report import differences
 from medfinetune_trainer.report.elements import Child, el, name, table
-from medfinetune_trainer.report.words import FEW, gained, scored
+from medfinetune_trainer.report.words import FEW, scored
 
 SUBJECTS = 100
 """Subjects of a task that are shown: those with the most questions."""
-HEAD = ("n", "base %", "tuned %", "change, points", "0 – 100 %")
+HEAD = ("n", "base %", "tuned %", *differences.HEAD, "0 – 100 %")
+Compared = Mapping[tuple[str | None, str, str | None], Comparison]
+"""Comparisons of the table of changes, by task, language and subject."""
 SCALE = 2.2
 """Units of the view box a percentage point; 0 lies at 5."""
 
@@ -21,13 +24,18 @@ def accuracy(summary: EvaluationSummary) -> list[Element | None]:
     """The section's content."""
     if not summary.tasks:
         return [el("p", "The manifest names no task: nothing was asked, and nothing is known of what this adapter is worth.")]
-    languages = [_row(name(language), summary.base_by_language.get(language), score) for language, score in summary.tuned_by_language.items()]
-    tasks = [(_task(task), task.language, *_row(None, task.base, task.tuned)[1:]) for task in summary.tasks]
+    compared = {(row.task, row.language, row.subject): row.comparison for row in summary.changes}
+    languages = [
+        _row(name(language), summary.base_by_language.get(language), score, compared.get((None, language, None)))
+        for language, score in summary.tuned_by_language.items()
+    ]
+    tasks = [(_task(task), task.language, *_row(None, task.base, task.tuned, task.comparison)[1:]) for task in summary.tasks]
     return [
         el("p", _KEY[0], _interval_key("base"), _KEY[1], _interval_key("tuned"), _KEY[2]),
+        el("p", differences.KEY) if compared else None,
         table(("language", *HEAD), languages, "By language: all questions that were not trained on") if languages else None,
         table(("task", "language", *HEAD), tasks, "By task", numbers_from=2),
-        *(_subjects(task) for task in summary.tasks if len(task.tuned_by_subject) > 1),
+        *(_subjects(task, compared) for task in summary.tasks if len(task.tuned_by_subject) > 1),
     ]
 
 
@@ -43,18 +51,21 @@ def _task(task: TaskScores) -> Element:
     return el("span", name(task.task), ", trained on" if task.seen else "", of, el("span", f" (version {task.version})", class_="soft"))
 
 
-def _subjects(task: TaskScores) -> Element:
+def _subjects(task: TaskScores, compared: Compared) -> Element:
     scores = task.tuned_by_subject
     most = sorted(scores, key=lambda subject: (-scores[subject].n, subject))[:SUBJECTS]
-    rows = [_row(name(subject), task.base_by_subject.get(subject), scores[subject]) for subject in sorted(most)]
+    rows = [
+        _row(name(subject), task.base_by_subject.get(subject), scores[subject], compared.get((task.task, task.language, subject))) for subject in sorted(most)
+    ]
     left = len(scores) - len(most)
     more = f"; the {SUBJECTS} subjects with the most questions, {left} more are in evaluation/summary.json" if left else ""
     return table(("subject", *HEAD), rows, f"{task.task} by subject{more}")
 
 
-def _row(label: Child, base: Score | None, tuned: Score) -> tuple[Child, ...]:
+def _row(label: Child, base: Score | None, tuned: Score, compared: Comparison | None) -> tuple[Child, ...]:
     few = "*" if tuned.n < FEW else ""
-    return label, f"{tuned.n:,}{few}", scored(base), scored(tuned), gained(base, tuned), _intervals({"base": base, "tuned": tuned})
+    changed = differences.change_or_gain(compared, base, tuned)
+    return label, f"{tuned.n:,}{few}", scored(base), scored(tuned), *changed, _intervals({"base": base, "tuned": tuned})
 
 
 def _intervals(scores: Mapping[str, Score | None]) -> Element:
