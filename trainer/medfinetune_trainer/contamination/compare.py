@@ -32,8 +32,8 @@ class Compared:
 
     findings: Findings
     repeats: Pairs
-    records: int
-    """Training records compared."""
+    records: tuple[int, ...]
+    """Training records compared, by source."""
     within: Mapping[str, EmbeddingTrial]
     """Of the embedding model, by language; empty without one."""
     across: Mapping[tuple[str, str], EmbeddingTrial]
@@ -59,7 +59,7 @@ def compare(plan: RunPlan, scratch: Path) -> Compared:
             fence.check()
             _take(records, lookup, meaning, repeats, findings, threshold)
         pairs = repeats.count(embedding.similarity_threshold if embedding else 1.0)
-    return Compared(findings, pairs, len(repeats), trials.within if trials else {}, trials.across if trials else {})
+    return Compared(findings, pairs, repeats.by_source(len(plan.data.sources)), trials.within if trials else {}, trials.across if trials else {})
 
 
 def _take(records: Sequence[Item], lookup: Questions, meaning: Meaning | None, repeats: Repeats, findings: Findings, threshold: float) -> None:

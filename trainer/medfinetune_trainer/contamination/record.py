@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from medfinetune_api.choices import DecontaminationAction, RemoveFrom
@@ -14,42 +13,43 @@ from medfinetune_api.results_screening import AcrossLanguages, ContaminationRepo
 from medfinetune_trainer.artifacts.files import write_text
 from medfinetune_trainer.contamination.compare import Compared, compare, repeats_of
 from medfinetune_trainer.contamination.ngrams import grams_of, primary
+from medfinetune_trainer.telemetry.log import say
+
+TRAINING, EVALUATION = RemoveFrom.TRAINING, RemoveFrom.EVALUATION
+FIELD = "spec.data.decontamination.removeFrom"
 
 
-@dataclass(frozen=True)
-class Screened:
-    """What prepare needs to know of it."""
-
-    report: ContaminationReport
-    left_out: Mapping[str, frozenset[int]]
-    """Source -> numbers (from 1) of its records that are not to be trained on."""
+LeftOut = Mapping[str, frozenset[int]]
+"""Source -> numbers (from 1) of its records that are not trained on."""
+NOTHING: LeftOut = {}
 
 
-def screen(plan: RunPlan, scratch: Path) -> Screened | None:
-    """Compare, and write contamination.json; None where the plan says not to. `scratch` is a folder for what does not fit memory.
+def screen(plan: RunPlan, scratch: Path) -> LeftOut:
+    """Compare, write contamination.json, and say which records are not to be trained on. `scratch` is a folder for what does not fit memory.
 
     Raises:
         InvalidData: a file cannot be read, or Remove leaves a source or a task with nothing.
         InvalidModel: the embedding model cannot be used. StorageFailed.
     """
     if plan.data.decontamination.action is DecontaminationAction.DISABLED:
-        return None
+        return NOTHING
     found = compare(plan, scratch)
-    removes = plan.data.decontamination.action is DecontaminationAction.REMOVE and plan.data.decontamination.remove_from is RemoveFrom.TRAINING
-    left_out = {source.name: frozenset(found.findings.resembling[i]) if removes else frozenset[int]() for i, source in enumerate(plan.data.sources)}
+    left_out = {source.name: frozenset(found.findings.resembling[i]) for i, source in enumerate(plan.data.sources)} if _removes(plan, TRAINING) else NOTHING
     report = _report(plan, found, sum(map(len, left_out.values())))
     write_text(plan.folder.contamination, report.to_json() + "\n")
-    _refuse_nothing_left(plan, report)
-    return Screened(report, left_out)
+    say("compared", records=report.records, questions=report.questions, contaminated=report.contaminated, repeated=report.repeated, left_out=report.left_out)
+    _refuse_nothing_to_ask(plan, report)
+    _refuse_nothing_to_train_on(plan, found, left_out)
+    return left_out
 
 
-def contaminated(plan: RunPlan) -> Mapping[str, frozenset[int]] | None:
-    """Task -> numbers (from 1) of its questions that resemble training records; None where nothing was compared. A task that is `seen` is not in it.
+def contaminated(plan: RunPlan) -> Mapping[str, frozenset[int]]:
+    """Task -> numbers (from 1) of its questions that resemble training records; without those that were not compared.
 
     Raises OutputConflict where contamination.json is missing, damaged, or of another plan.
     """
     if plan.data.decontamination.action is DecontaminationAction.DISABLED:
-        return None
+        return {}
     report = ContaminationReport.read(plan.folder.contamination)
     if report is None or report.plan_sha256 != plan.sha256:
         remedy = "Remove prepared.json and start again: prepare compares questions and records anew."
@@ -58,11 +58,23 @@ def contaminated(plan: RunPlan) -> Mapping[str, frozenset[int]] | None:
     return {task.task: frozenset(flagged.number for flagged in task.flagged) for task in report.tasks}
 
 
-def left_unasked(plan: RunPlan) -> Mapping[str, frozenset[int]]:
-    """Task -> numbers of its questions that are not asked; empty unless the plan removes from the evaluation. Raises as `contaminated`."""
-    screening = plan.data.decontamination
-    removes = screening.action is DecontaminationAction.REMOVE and screening.remove_from is RemoveFrom.EVALUATION
-    return (contaminated(plan) or {}) if removes else {}
+def asks_contaminated(plan: RunPlan) -> bool:
+    """Whether questions that resemble training records are asked all the same."""
+    return not _removes(plan, EVALUATION)
+
+
+def figures(plan: RunPlan) -> dict[str, float]:
+    """Counts for prepare's result; none where nothing was compared."""
+    report = ContaminationReport.read(plan.folder.contamination)
+    if report is None or report.plan_sha256 != plan.sha256:
+        return {}
+    totals = {"questions_compared": report.questions, "questions_contaminated": report.contaminated}
+    totals |= {"records_repeated": report.repeated, "records_decontaminated": report.left_out}
+    return {name: float(count) for name, count in totals.items()} | {f"contamination_rate_{task.task}": task.rate for task in report.tasks}
+
+
+def _removes(plan: RunPlan, side: RemoveFrom) -> bool:
+    return plan.data.decontamination.action is DecontaminationAction.REMOVE and plan.data.decontamination.remove_from is side
 
 
 def _report(plan: RunPlan, found: Compared, left_out: int) -> ContaminationReport:
@@ -73,7 +85,7 @@ def _report(plan: RunPlan, found: Compared, left_out: int) -> ContaminationRepor
         remove_from=screening.remove_from,
         ngram_threshold=screening.ngram_threshold,
         similarity_threshold=screening.embedding.similarity_threshold if screening.embedding else None,
-        records=found.records,
+        records=sum(found.records),
         left_out=left_out,
         languages=tuple(_languages(plan, found)),
         across=tuple(_across(plan, found)),
@@ -109,12 +121,17 @@ def _repeats(plan: RunPlan, found: Compared) -> Iterator[Repeats]:
         yield Repeats(source=names[later], earlier=names[earlier], exact=exact, normalised=normalised, ngram=ngram, embedding=embedding)
 
 
-def _refuse_nothing_left(plan: RunPlan, report: ContaminationReport) -> None:
-    """Raises InvalidData where Remove leaves a task nothing to ask; of a source that is left with nothing, reading it tells."""
-    if report.action is not DecontaminationAction.REMOVE or report.remove_from is not RemoveFrom.EVALUATION:
-        return
+def _refuse_nothing_to_ask(plan: RunPlan, report: ContaminationReport) -> None:
     for task in report.tasks:
-        if task.contaminated == task.questions:
+        if _removes(plan, EVALUATION) and task.contaminated == task.questions:
             found = f"task {task.task!r}, whose {task.questions} questions all resemble training records"
             remedy = "Evaluate on other questions, remove from Training, or only Report."
-            raise InvalidData("spec.data.decontamination.removeFrom", found=found, expected="questions left to ask", remedy=remedy)
+            raise InvalidData(FIELD, found=found, expected="questions left to ask", remedy=remedy)
+
+
+def _refuse_nothing_to_train_on(plan: RunPlan, found: Compared, left_out: LeftOut) -> None:
+    for source, records in zip(plan.data.sources, found.records, strict=True):
+        if len(left_out.get(source.name, ())) == records:
+            what = f"source {source.name!r}, whose {records} records all resemble questions"
+            remedy = "Train on other records, remove from Evaluation, or only Report."
+            raise InvalidData(FIELD, found=what, expected="records left to train on", remedy=remedy)

@@ -62,7 +62,12 @@ class Repeats:
             vectors.astype(np.float16).tofile(file)
 
     def __len__(self) -> int:
+        """Records taken so far."""
         return len(self._sources)
+
+    def by_source(self, sources: int) -> tuple[int, ...]:
+        """Records taken of each of the `sources`."""
+        return tuple(np.bincount(np.asarray(self._sources, np.int64), minlength=sources).tolist())
 
     def count(self, similarity: float) -> Pairs:
         """Each record that repeats an earlier one, once, by the strictest method. `similarity`: cosine above which vectors count as the same."""
