@@ -15,6 +15,7 @@ from medfinetune_cli.fetch import fetch
 from medfinetune_cli.logs import logs
 from medfinetune_cli.output import OUTPUT_FORMAT_HELP, Format
 from medfinetune_cli.plan import plan
+from medfinetune_cli.release import release
 from medfinetune_cli.report import report
 from medfinetune_cli.resume import resume
 from medfinetune_cli.run import run
@@ -71,6 +72,7 @@ PLACES_HELP = _block(
 )
 VALIDATE_HELP = _examples("validate manifest.yaml", "validate manifest.yaml --output json | jq '.problems[].where'")
 REPORT_HELP = _examples("report results/ward-assistant-1a2b3c4d", "report results/ward-assistant-1a2b3c4d -o json | jq .evaluation")
+RELEASE_HELP = _examples('release results/ward-assistant-1a2b3c4d --reason "Reviewed by the board: used for English notes only"')
 VERIFY_HELP = _examples("verify results/ward-assistant-1a2b3c4d")
 PLAN_HELP = _examples("plan manifest.yaml --models models", "plan manifest.yaml --models models --output json | jq .chosen.memory")
 SUBMIT_HELP = _examples("submit manifest.yaml", "submit manifest.yaml --dry-run=server", "submit manifest.yaml -n oncology --wait")
@@ -91,6 +93,7 @@ app.command("run", epilog="\n\n".join((RUN_HELP, PLACES_HELP, _exit_codes())))(r
 app.command("validate", epilog=VALIDATE_HELP)(validate)
 app.command("report", epilog=REPORT_HELP)(report)
 app.command("verify", epilog=VERIFY_HELP)(verify)
+app.command("release", epilog=RELEASE_HELP)(release)
 app.command("plan", epilog=PLAN_HELP)(plan)
 app.command("version")(show_version)
 app.command("submit", epilog=SUBMIT_HELP, rich_help_panel=CLUSTER)(submit)

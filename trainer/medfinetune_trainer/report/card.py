@@ -12,23 +12,28 @@ from medfinetune_api.results import Prepared
 from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_trainer.report.elements import LONGEST, shown
+from medfinetune_trainer.report.gates import NOT_JUDGED, Judgement, measured
 from medfinetune_trainer.report.plan_facts import FULL_NAMES, method_facts, mixture_words
 from medfinetune_trainer.report.words import FEW, LIMITS, NOT_FOR_CLINICAL_DECISIONS, gained, percent, scored
 
 CARD = "README.md"
+LONGEST_DECISION = 4096
+"""Characters of a heading, a releaser's words or a gate's sentence: their own bounds are narrower."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#!|~&$@])")
 _PEFT = (Method.QLORA, Method.LORA, Method.PREFIX_TUNING)
 _BOTTLENECK = "medfinetune_trainer.model.bottleneck"
 
 
-def card(plan: RunPlan, prepared: Prepared, summary: EvaluationSummary, whole: bool) -> str:
+def card(plan: RunPlan, prepared: Prepared, summary: EvaluationSummary, whole: bool, judgement: Judgement = NOT_JUDGED) -> str:
     """The card as Markdown. `whole`: it lies beside whole weights, not beside an adapter."""
     parts = (
         _front(plan, prepared, whole),
         f"# {_text(plan.identity.name)}",
+        *_judged(judgement),
         f"**{NOT_FOR_CLINICAL_DECISIONS}**",
         f"{_text(plan.model.path)}, tuned by {FULL_NAMES[plan.tuning.method]} on the sources below, with medfinetune.",
         *_results(summary),
+        *_gates(judgement),
         "## Data",
         f"Mixture: {_text(mixture_words(plan))}. The records themselves are not part of this model's files.",
         _table(("source", "language", "domain", "read", "held out", "trained on, an epoch", "tokens", "share"), _sources(prepared)),
@@ -88,6 +93,24 @@ def _results(summary: EvaluationSummary) -> Iterator[str]:
     )
 
 
+def _judged(judgement: Judgement) -> Iterator[str]:
+    """What nobody who opens the card may miss."""
+    if judgement.heading:
+        yield f"# ⚠ {_text(judgement.heading, LONGEST_DECISION)}"
+    if judgement.decision:
+        yield f"**{_text(judgement.decision, LONGEST_DECISION)}**"
+
+
+def _gates(judgement: Judgement) -> Iterator[str]:
+    if judgement.gates:
+        yield "## Gates"
+        rows = (
+            (_text(outcome.gate.name), "yes" if outcome.passed else "**NO**", f"{outcome.n:,}", measured(outcome), _text(outcome.sentence, LONGEST_DECISION))
+            for outcome in judgement.gates
+        )
+        yield _table(("gate", "holds", "n", "measured", "what was found"), rows)
+
+
 def _sources(prepared: Prepared) -> Iterator[tuple[str, ...]]:
     for one in prepared.sources:
         counts = (one.samples_read, one.validation, one.samples, one.tokens)
@@ -112,9 +135,9 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _text(value: str) -> str:
+def _text(value: str, longest: int = LONGEST) -> str:
     """A name as text: no character of it is Markdown's."""
-    cut = value if len(value) <= LONGEST else value[: LONGEST - 1] + "…"
+    cut = value if len(value) <= longest else value[: longest - 1] + "…"
     return _MARKDOWN.sub(r"\\\1", shown(cut).replace("\n", " "))
 
 

@@ -27,6 +27,8 @@ def figures(run: Run) -> dict[str, Any]:
         "versions": dict(run.lineage.made_from.versions) if run.lineage else None,
         "prepared": json.loads(run.prepared.to_json()) if run.prepared else None,
         "evaluation": json.loads(run.summary.to_json()) if run.summary else None,
+        "gates": [json.loads(outcome.to_json()) for outcome in run.judgement.gates],
+        "release": json.loads(run.judgement.release.to_json()) if run.judgement.release else None,
         "linesSkipped": history.skipped,
         "damaged": list(run.damaged),
     }

@@ -7,6 +7,7 @@ from xml.etree.ElementTree import Element
 
 from medfinetune_trainer.report.accuracy import accuracy
 from medfinetune_trainer.report.elements import document, el, facts, name
+from medfinetune_trainer.report.gates import gates, notices
 from medfinetune_trainer.report.history import SHOWN
 from medfinetune_trainer.report.material import data, made_from, plan
 from medfinetune_trainer.report.memory import memory
@@ -42,6 +43,7 @@ def _style() -> Element:
 def _body(run: Run) -> Iterable[Element]:
     yield el("h1", "Report of ", name(run.plan.identity.name))
     yield el("p", run.state, class_="state")
+    yield from notices(run.judgement)
     yield el("p", NOT_FOR_CLINICAL_DECISIONS, class_="notice")
     if run.ended and run.ended.exit_code:
         yield el("p", el("strong", f"{run.ended.stage} ended with {run.ended.reason} (exit code {run.ended.exit_code}). "), run.ended.message, class_="notice")
@@ -49,6 +51,7 @@ def _body(run: Run) -> Iterable[Element]:
     yield from _notes(run)
     results = accuracy(run.summary) if run.summary else [el("p", "The questions have not been asked yet: no accuracy is known.")]
     yield from _section("Results", results)
+    yield from _section("Gates", gates(run.judgement))
     yield from _section("Training", training(run))
     yield from _section("Memory", memory(run))
     yield from _section("Time", times(run))

@@ -13,6 +13,7 @@ from medfinetune_api.results import Prepared, StageResult
 from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_trainer.artifacts.lineage import Lineage
+from medfinetune_trainer.report.gates import NOT_JUDGED, Judgement, judgement_of
 from medfinetune_trainer.report.history import History, read
 
 Kind = TypeVar("Kind", Prepared, EvaluationSummary, Lineage)
@@ -29,16 +30,19 @@ class Run:
     history: History
     damaged: tuple[str, ...]
     """Files that could not be read, or belong to another plan."""
+    judgement: Judgement = NOT_JUDGED
     ended: StageResult | None = None
     """How its last stage ended, where whoever asks knows; the folder does not say."""
 
     @property
     def state(self) -> str:
         """How far it came, in words."""
+        if self.judgement.stopped:
+            return f"Quarantined: {', '.join(self.judgement.failed)} failed"
         if self.ended and self.ended.exit_code:
             return f"Failed in {self.ended.stage}: {self.ended.reason}"
         if self.lineage:
-            return "Complete"
+            return "Complete, and released against its gates" if self.judgement.release else "Complete"
         if self.history.tries:
             return f"Not complete: step {self.history.last_step} of {self.prepared.total_steps if self.prepared else 'an unknown number'}"
         return "Not complete: prepared, not trained" if self.prepared else "Not complete: not prepared"
@@ -63,7 +67,8 @@ def run_of(plan: RunPlan, folder: RunFolder, lineage: Lineage | None = None, end
     damaged: list[str] = []
     prepared = _read(Prepared, folder.prepared, plan, damaged)
     summary = _read(EvaluationSummary, folder.summary, plan, damaged)
-    return Run(plan, prepared, summary, lineage or _read(Lineage, folder.lineage, plan, damaged), read(folder.metrics), tuple(damaged), ended)
+    lineage = lineage or _read(Lineage, folder.lineage, plan, damaged)
+    return Run(plan, prepared, summary, lineage, read(folder.metrics), tuple(damaged), judgement_of(plan, folder), ended)
 
 
 def _read(kind: type[Kind], file: Path, plan: RunPlan, damaged: list[str]) -> Kind | None:

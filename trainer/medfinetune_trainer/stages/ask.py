@@ -56,8 +56,8 @@ def questions_of(plan: RunPlan) -> dict[str, Questions]:
 
 
 def trained_folder(plan: RunPlan) -> Path:
-    """What was trained, released or not. Raises OutputConflict where there is nothing."""
-    for folder in (plan.folder.released(plan.tuning.method), plan.folder.final):
+    """What was trained, released, in quarantine, or neither yet. Raises OutputConflict where there is nothing."""
+    for folder in (plan.folder.released(plan.tuning.method), plan.folder.quarantine, plan.folder.final):
         if folder.exists():
             return folder
     raise OutputConflict(str(plan.folder.final), found="no such folder", expected="train complete", remedy="Run the stage train of this plan first.")

@@ -2,7 +2,7 @@
 
 Each variant's results are complete on the volume before the next is asked; the summary comes after both, then the name (`checkpoints/final` becomes `adapter/`,
 or `model/` of method Full), the merged model where the manifest asks for one, the report, and last the lineage (`telling`). Started again, the stage does
-what is missing of these, in this order.
+what is missing of these, in this order. Where a gate fails, the name is `quarantine/`, nothing is merged, and the stage ends with GATE_FAILED.
 
 One process asks, however many trained; where the executor's torchrun variables name more ranks, a gang does (`agent`), for a base that does not fit one GPU.
 Node 0 then goes on alone.
@@ -14,22 +14,22 @@ import os
 import time
 
 import torch
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import Method, Stage
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import StageResult, TaskResult
 from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
+from medfinetune_api.results_gates import GateReport
 
-from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, rename_folder, write_text
+from medfinetune_trainer.artifacts.files import rename_folder, write_text
 from medfinetune_trainer.evaluation.summary import summarise
-from medfinetune_trainer.model.folder import model_folder
-from medfinetune_trainer.model.lora import LowRank
-from medfinetune_trainer.model.merge import merge
-from medfinetune_trainer.model.tuned import tuning_of
+from medfinetune_trainer.gates.decide import judged
+from medfinetune_trainer.gates.quarantine import is_stopped, quarantine
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.stages.agent import run_gang
 from medfinetune_trainer.stages.ask import ask, questions_of, trained_folder
+from medfinetune_trainer.stages.merging import deliver_merged
 from medfinetune_trainer.stages.node import Node
 from medfinetune_trainer.stages.prepared import is_delivered, require_base, require_prepared
 from medfinetune_trainer.stages.telling import begin_anew, put_card, tell
@@ -59,11 +59,17 @@ def run(plan: RunPlan) -> StageResult:
     if node.rank:
         return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, "The questions are asked; node 0 sums up.")
     summary = summary or _summed_up(plan)
-    _release(plan, summary)
+    report = judged(plan, summary)
+    stopped = is_stopped(plan, report)
+    if stopped:
+        _keep_back(plan, summary)
+    else:
+        _release(plan, summary)
     tell(plan, summary)
-    numbers = _numbers(summary) | {"seconds": time.monotonic() - started}
-    message = _message(summary, plan.folder.released(plan.tuning.method).name)
-    return StageResult.of(Stage.EVALUATE, Exit.SUCCEEDED, message, numbers, [_task(scores) for scores in summary.tasks])
+    numbers = _numbers(summary) | ({"gates_failed": float(len(report.failed))} if report.gates else {}) | {"seconds": time.monotonic() - started}
+    message = _stopped(report) if stopped else _message(summary, plan.folder.released(plan.tuning.method).name)
+    code = Exit.GATE_FAILED if stopped else Exit.SUCCEEDED
+    return StageResult.of(Stage.EVALUATE, code, message, numbers, [_task(scores) for scores in summary.tasks])
 
 
 def _ask(plan: RunPlan, node: Node) -> StageResult | None:
@@ -86,21 +92,20 @@ def _summed_up(plan: RunPlan) -> EvaluationSummary:
 
 def _release(plan: RunPlan, summary: EvaluationSummary) -> None:
     """Give what was trained its final name, and merge it where the manifest says so; each is there whole or not at all."""
-    released = plan.folder.released(plan.tuning.method)
-    if not released.exists():
-        put_card(plan, summary, plan.folder.final, whole=released == plan.folder.model)
-        rename_folder(plan.folder.final, released)
+    released, trained = plan.folder.released(plan.tuning.method), trained_folder(plan)
+    if trained != released:
+        put_card(plan, summary, trained, whole=released == plan.folder.model)
+        rename_folder(trained, released)
     if not all(folder.exists() for folder in plan.delivered):
-        remove_unfinished(plan.folder.model)
-        with new_folder(plan.folder.model) as folder:
-            merge(model_folder(plan), _low_rank(plan), released, folder)
-            put_card(plan, summary, folder, whole=True)
+        deliver_merged(plan, summary)
 
 
-def _low_rank(plan: RunPlan) -> LowRank:
-    tuning = tuning_of(plan)
-    assert isinstance(tuning, LowRank), "the manifest's rules let nothing else be merged"
-    return tuning
+def _keep_back(plan: RunPlan, summary: EvaluationSummary) -> None:
+    """Put what was trained into quarantine, with a card that says so before it bears that name."""
+    trained = trained_folder(plan)
+    if trained != plan.folder.quarantine:
+        put_card(plan, summary, trained, whole=plan.tuning.method is Method.FULL)
+    quarantine(plan, trained)
 
 
 def _device(plan: RunPlan) -> torch.device:
@@ -117,6 +122,12 @@ def _message(summary: EvaluationSummary, released: str) -> str:
         return f"Nothing unseen to evaluate on; the {released} is released."
     scores = (f"{name} {score.accuracy:.1%} of {score.n}" for name, score in summary.tuned_by_language.items())
     return f"Evaluated: {', '.join(scores)}; the {released} is released."
+
+
+def _stopped(report: GateReport) -> str:
+    names = ", ".join(outcome.gate.name for outcome in report.failed)
+    sentences = " ".join(outcome.sentence for outcome in report.failed)
+    return f"Quarantined: {len(report.failed)} of {len(report.gates)} gates failed ({names}). {sentences}"
 
 
 def _numbers(summary: EvaluationSummary) -> dict[str, float]:

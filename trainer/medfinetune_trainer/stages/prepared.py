@@ -20,8 +20,9 @@ LARGEST_MICRO_BATCH = 4096
 
 
 def is_delivered(plan: RunPlan) -> bool:
-    """Whether the whole run is complete: then nothing is to be done again, though the purge has removed what it was made from."""
-    return all(folder.exists() for folder in plan.delivered) and EvaluationSummary.read(plan.folder.summary) is not None
+    """Whether the whole run is complete, delivered or in quarantine: then nothing is to be done again, though the purge has removed what it was made from."""
+    placed = plan.folder.quarantine.exists() or all(folder.exists() for folder in plan.delivered)
+    return placed and EvaluationSummary.read(plan.folder.summary) is not None
 
 
 def micro_batch(prepared: Prepared) -> int:

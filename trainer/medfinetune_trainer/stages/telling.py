@@ -14,6 +14,7 @@ from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import storage_errors, write_text
 from medfinetune_trainer.artifacts.lineage import Lineage, lineage_of, write
 from medfinetune_trainer.report.card import CARD, card
+from medfinetune_trainer.report.gates import judgement_of
 from medfinetune_trainer.report.run import run_of
 from medfinetune_trainer.report.write import write_report
 from medfinetune_trainer.stages.prepared import require_prepared
@@ -24,23 +25,31 @@ def begin_anew(plan: RunPlan) -> None:
     """What was told is about to be wrong. Raises StorageFailed; OutputConflict as `fence.check`."""
     with storage_errors(plan.folder.root):
         fence.check()
-        plan.folder.lineage.unlink(missing_ok=True)
+        for file in (plan.folder.lineage, plan.folder.gates):
+            file.unlink(missing_ok=True)
 
 
 def put_card(plan: RunPlan, summary: EvaluationSummary, folder: Path, *, whole: bool) -> None:
     """Put the card into `folder`, of `whole` weights or of an adapter; one that says the same stays. Raises StorageFailed; OutputConflict as `fence.check`."""
-    text = card(plan, require_prepared(plan), summary, whole)
+    text = card(plan, require_prepared(plan), summary, whole, judgement_of(plan))
     file = folder / CARD
+    for unfinished in folder.glob(f".{CARD}.*"):  # of a start that was killed as it wrote
+        unfinished.unlink(missing_ok=True)
     if not file.exists() or file.read_text(encoding="utf-8", errors="replace") != text:
         write_text(file, text)
 
 
 def tell(plan: RunPlan, summary: EvaluationSummary) -> None:
     """Write what is missing of cards, report and lineage. Raises StorageFailed; OutputConflict as `fence.check`."""
-    if plan.folder.lineage.exists():
-        return
-    for folder in plan.delivered:
-        put_card(plan, summary, folder, whole=folder == plan.folder.model)
+    if not plan.folder.lineage.exists():
+        tell_anew(plan, summary)
+
+
+def tell_anew(plan: RunPlan, summary: EvaluationSummary) -> None:
+    """Write cards, report and lineage as they now are. Raises StorageFailed; OutputConflict as `fence.check`."""
+    stopped = plan.folder.quarantine
+    for folder in (stopped,) if stopped.exists() else plan.delivered:
+        put_card(plan, summary, folder, whole=plan.folder.model in (folder, plan.folder.released(plan.tuning.method)))
     lineage = lineage_of(plan, require_prepared(plan))
     _report(plan, lineage)
     write(plan.folder, lineage)
