@@ -1,11 +1,11 @@
-"""Answers in the model's own words: lm-evaluation-harness's `generate_until` asks, transformers' `generate` writes, prompts are rendered and encoded as in training.
+"""Answers in the model's own words: the harness's `generate_until` asks, transformers' `generate` writes; prompts are rendered and encoded as in training.
 
-An answer ends with the template's end of a turn, with a text that the task names, or after its most tokens. It is greedy, or drawn: then by the Gumbel-max trick
-(Maddison et al. 2014, arXiv 1411.0030, section 2.1), whose noise depends on the seed, the draw's number and the prompt alone. So every rank of a gang draws the
-same, whatever stands beside a question in its batch.
+An answer ends with the template's end of a turn, with a text that the task names, or after its most tokens. It is greedy, or drawn: then by the Gumbel-max
+trick (Maddison et al. 2014, arXiv 1411.0030, section 2.1), whose noise depends on the seed, the draw's number and the prompt alone. So every rank of a gang
+draws the same, whatever stands beside a question in its batch.
 
-Prompts of unequal length are padded on the left, which positions and masks make exact; but not behind a trained prefix, whose distance to the text would change:
-there only prompts of equal length share a pass. In a gang every rank writes the same answers, and goes on until all have ended.
+Prompts of unequal length are padded on the left, which positions and masks make exact; not so behind a trained prefix, whose distance to the text would change:
+there only prompts of equal length share a pass. In a gang every rank writes the same answers, and goes on until all ranks have ended theirs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class WritingModel(LetterModel):
 
     def __init__(self, model: Any, renderer: Renderer, batch_size: int, answered: Callable[[int], None] = lambda _: None, seed: int = 0) -> None:
         super().__init__(model, renderer, batch_size, answered)
-        self._seed, self.ends, self._gang = seed, end_tokens(renderer), not is_alone(model)
+        self._seed, self._gang = seed, not is_alone(model)
+        self.ends = end_tokens(renderer)
+        """Tokens that end an answer."""
         if self._gang:
             register_fsdp_forward_method(model, "generate")
 
@@ -128,7 +130,7 @@ class WritingModel(LetterModel):
         return min(self.ends)
 
 
-class _Moving(LogitsProcessor):
+class _Moving(LogitsProcessor):  # type: ignore[misc]  # mypy skips transformers
     """A sign of life each step, and a refusal of what is no number."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
@@ -139,7 +141,7 @@ class _Moving(LogitsProcessor):
         return scores
 
 
-class GumbelMax(LogitsProcessor):
+class GumbelMax(LogitsProcessor):  # type: ignore[misc]  # mypy skips transformers
     """Adds Gumbel noise, so that the likeliest token is a draw from softmax(scores / temperature).
 
     Args:
