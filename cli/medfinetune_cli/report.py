@@ -38,9 +38,15 @@ def _tell(answer: dict[str, Any], form: Format) -> None:
         for problem in answer["problems"]:
             out.print(f"{problem['where']}: {problem['found']}; expected {problem['expected']}. {problem['remedy']}", soft_wrap=True)
         return
+    from medfinetune_api.results_evaluation import EvaluationSummary
+
+    from medfinetune_cli.tables import changes_table, results_table
+
     out = console("stdout")
     out.print(f"{answer['name']}: {answer['state']}", soft_wrap=True)
-    for task in (answer["evaluation"] or {"tasks": []})["tasks"]:
-        tuned = task["tuned"]
-        out.print(f"  {task['task']}: {tuned['accuracy']:.1%} of {tuned['n']:,} [{tuned['low']:.1%}, {tuned['high']:.1%}]", soft_wrap=True)
+    if answer["evaluation"]:
+        summary = EvaluationSummary.model_validate(answer["evaluation"])
+        out.print(results_table(summary))
+        if summary.changes:
+            out.print(changes_table(summary))
     out.print(f"  {answer['report']}", soft_wrap=True)

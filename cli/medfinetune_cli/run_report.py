@@ -16,7 +16,7 @@ from rich.text import Text
 from medfinetune_cli.executor import StageRun, deciding
 from medfinetune_cli.folder_map import files, folder_map
 from medfinetune_cli.output import Format, console, say, write_json
-from medfinetune_cli.tables import mixture_table, packing_line, results_table
+from medfinetune_cli.tables import changes_table, mixture_table, packing_line, results_table
 from medfinetune_cli.trainer_tool import ask_tool
 
 
@@ -69,6 +69,8 @@ def _print_results(plan: RunPlan) -> None:
         out.print(packing_line(prepared.packing) + "\n", soft_wrap=True)
     if summary:
         out.print(results_table(summary))
+        if summary.changes:
+            out.print(changes_table(summary))
         out.print()
     out.print(folder_map(plan.folder))
 

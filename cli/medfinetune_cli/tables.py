@@ -1,11 +1,11 @@
-"""What a run measured, as tables for a person: accuracy with its n and interval, the mixture, and what packing gained."""
+"""What a run measured, as tables for a person: accuracy with its n and interval, what tuning changed, the mixture, and what packing gained."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from medfinetune_api.results import PackingReport, Prepared
-from medfinetune_api.results_evaluation import EvaluationSummary, Score, TaskScores
+from medfinetune_api.results_evaluation import Change, EvaluationSummary, Score, TaskScores
 from rich.table import Table
 
 
@@ -29,6 +29,31 @@ def _task_rows(task: TaskScores) -> Iterator[tuple[str, ...]]:
     if len(task.tuned_by_subject) > 1:
         for subject, tuned in task.tuned_by_subject.items():
             yield "", "", subject, str(tuned.n), _score(task.base_by_subject.get(subject)), _score(tuned)
+
+
+def changes_table(summary: EvaluationSummary) -> Table:
+    """What tuning changed by language, task and subject, and whether that is more than noise; of subjects those that are more than noise, or forgotten."""
+    shown = [row for row in summary.changes if row.subject is None or row.forgotten or row.comparison.beyond_noise]
+    left = len(summary.changes) - len(shown)
+    table = Table(title="Change in points with a paired 95 % interval; p of McNemar's exact test, by Holm over all rows", title_justify="left")
+    table.caption, table.caption_justify = f"{left:,} subjects within noise are in report.html" if left else None, "left"
+    for name in ("task", "language", "subject"):
+        table.add_column(name)
+    for name in ("n", "change", "p", "smallest shown"):
+        table.add_column(name, justify="right")
+    table.add_column("that is")
+    for row in shown:
+        table.add_row(*_change_row(row))
+    return table
+
+
+def _change_row(row: Change) -> tuple[str, ...]:
+    one = row.comparison
+    change = f"{100 * one.difference:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]"
+    p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
+    verdict = f"forgotten, {one.verdict}" if row.forgotten else one.verdict
+    task = f"{row.task}, trained on" if row.task and row.seen else row.task or "all unseen"
+    return task, row.language, row.subject or "all", f"{one.n:,}", change, p, f"{100 * one.smallest:.1f}", verdict
 
 
 def _score(score: Score | None) -> str:

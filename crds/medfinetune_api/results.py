@@ -40,6 +40,8 @@ class TaskResult(Contract):
     """Upper end of the Wilson 95 % interval."""
     base_accuracy: Fraction | None = None
     """Share the untuned base answered rightly; absent without a baseline."""
+    beyond_noise: bool | None = None
+    """Whether they differ by more than noise, by McNemar's exact test with Holm's correction over the tasks; absent without a baseline."""
 
 
 class StageResult(Contract):
