@@ -34,8 +34,9 @@ def write(folder: Path, variant: str, results: Mapping[str, Any]) -> None:
 
 
 def refuse_unanswered(variant: str, results: Mapping[str, Any]) -> None:
-    """Raise Diverged where a likelihood is NaN or infinite: the harness would count it as the first letter."""
-    bad = sum(not all(isfinite(likelihood) for likelihood, _ in row["filtered_resps"]) for rows in results["samples"].values() for row in rows)
+    """Raise Diverged where a likelihood is NaN or infinite: the harness would count it as the first letter. Answers in words have none."""
+    scored = (row["filtered_resps"] for rows in results["samples"].values() for row in rows if not isinstance(row["filtered_resps"][0], str))
+    bad = sum(not all(isfinite(likelihood) for likelihood, _ in answer) for answer in scored)
     if bad:
         remedy = "Train in BF16 or FP32, or with a lower learning rate: this model's activations overflow."
         raise Diverged(f"evaluation of {variant}", found=f"{bad} questions with likelihoods that are not finite", expected="none", remedy=remedy)

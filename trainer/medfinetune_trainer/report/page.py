@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
 from medfinetune_trainer.report.accuracy import accuracy
+from medfinetune_trainer.report.changes import changes_of
 from medfinetune_trainer.report.elements import document, el, facts, name
 from medfinetune_trainer.report.gates import gates, notices
 from medfinetune_trainer.report.history import SHOWN
@@ -13,6 +14,7 @@ from medfinetune_trainer.report.material import data, made_from, plan
 from medfinetune_trainer.report.memory import memory
 from medfinetune_trainer.report.run import Run
 from medfinetune_trainer.report.style import STYLE
+from medfinetune_trainer.report.texts import texts
 from medfinetune_trainer.report.training import attempts, times, training
 from medfinetune_trainer.report.words import LIMITS, NOT_FOR_CLINICAL_DECISIONS
 
@@ -50,7 +52,7 @@ def _body(run: Run) -> Iterable[Element]:
     yield facts(_who(run))
     yield from _notes(run)
     results = accuracy(run.summary) if run.summary else [el("p", "The questions have not been asked yet: no accuracy is known.")]
-    yield from _section("Results", results)
+    yield from _section("Results", [*results, *(texts(run.summary) if run.summary else ()), *changes_of(run.changed)])
     yield from _section("Gates", gates(run.judgement))
     yield from _section("Training", training(run))
     yield from _section("Memory", memory(run))

@@ -13,6 +13,7 @@ from medfinetune_api.results import Prepared, StageResult
 from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_trainer.artifacts.lineage import Lineage
+from medfinetune_trainer.report.changes import TaskChanges, changed_answers
 from medfinetune_trainer.report.gates import NOT_JUDGED, Judgement, judgement_of
 from medfinetune_trainer.report.history import History, read
 
@@ -33,6 +34,7 @@ class Run:
     judgement: Judgement = NOT_JUDGED
     ended: StageResult | None = None
     """How its last stage ended, where whoever asks knows; the folder does not say."""
+    changed: tuple[TaskChanges, ...] = ()
 
     @property
     def state(self) -> str:
@@ -68,7 +70,8 @@ def run_of(plan: RunPlan, folder: RunFolder, lineage: Lineage | None = None, end
     prepared = _read(Prepared, folder.prepared, plan, damaged)
     summary = _read(EvaluationSummary, folder.summary, plan, damaged)
     lineage = lineage or _read(Lineage, folder.lineage, plan, damaged)
-    return Run(plan, prepared, summary, lineage, read(folder.metrics), tuple(damaged), judgement_of(plan, folder), ended)
+    changed = changed_answers(plan, folder, damaged)
+    return Run(plan, prepared, summary, lineage, read(folder.metrics), tuple(damaged), judgement_of(plan, folder), ended, changed=changed)
 
 
 def _read(kind: type[Kind], file: Path, plan: RunPlan, damaged: list[str]) -> Kind | None:

@@ -12,6 +12,7 @@ body { margin: 0 auto; padding: 2rem 1.25rem 4rem; max-width: 60rem; background:
   font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; padding-top: 1rem; border-top: 1px solid var(--rule); }
+h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; } details details { margin-left: 1.25rem; }
 p { max-width: 46rem; }
 .state { margin: .25rem 0 1rem; color: var(--soft); }
 .notice { border-left: 4px solid var(--warn); background: var(--raised); padding: .6rem .9rem; margin: 1rem 0; }
