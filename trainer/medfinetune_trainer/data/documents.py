@@ -38,6 +38,8 @@ class Documents:
     """Samples longer than `max_length`: left out or cut."""
     tokens_dropped: int
     """Tokens lost to the policy."""
+    decontaminated: int = 0
+    """Samples left out because an evaluation asks what they answer; they count as read."""
 
 
 def batches(file: Path) -> Iterator[pa.RecordBatch]:

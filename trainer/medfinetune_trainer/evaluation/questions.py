@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from medfinetune_api.choices import Format
@@ -23,10 +25,16 @@ class Questions:
     asked: list[Record]
     available: int
     """Questions in the file, of which `asked` may be a sample."""
+    alike: frozenset[tuple[str, str]] | None = None
+    """Those that resemble training records, by `file:line` and SHA-256 of the prompt; None where nothing was compared."""
+    left_out: int = 0
+    """Questions that are not asked because they resemble training records."""
 
 
-def read_questions(task: TaskPlan, mount: Path, seed: int) -> Questions:
+def read_questions(task: TaskPlan, mount: Path, seed: int, alike: Collection[int] | None = None, ask_alike: bool = True) -> Questions:
     """The questions of `task` from the data volume at `mount`; where the plan limits them, a sample in proportion to the subjects, drawn by `seed`.
+
+    `alike` are the numbers (from 1) of those that resemble training records, None where nothing was compared; `ask_alike` says whether they are asked.
 
     Raises InvalidData where the file cannot be read as the task's format, or holds records that ask nothing to choose from.
     """
@@ -35,8 +43,11 @@ def read_questions(task: TaskPlan, mount: Path, seed: int) -> Questions:
         if record.answer < 0:
             remedy = "Evaluate on examination questions: MedQA, KorMedMCQA, PubMedQA or Exam."
             raise InvalidData(record.where, found=f"a record of format {task.format.value} without choices", expected="a question with choices", remedy=remedy)
-    chosen = stratified_sample([record.subject for record in records], task.limit, seed)
-    return Questions([records[index] for index in chosen], len(records))
+    resembling = {number - 1 for number in alike or ()}
+    left = [index for index in range(len(records)) if ask_alike or index not in resembling]
+    chosen = stratified_sample([records[index].subject for index in left], task.limit, seed)
+    keys = frozenset((records[index].where, sha256(records[index].prompt.encode()).hexdigest()) for index in resembling)
+    return Questions([records[left[index]] for index in chosen], len(records), None if alike is None else keys, len(records) - len(left))
 
 
 def prompt_template(task: TaskPlan, options: int) -> str:

@@ -20,6 +20,7 @@ from medfinetune_api.results import Prepared
 from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
+from medfinetune_trainer.contamination.record import asks_contaminated, contaminated
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
@@ -51,8 +52,9 @@ def ask(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, f
 
 
 def questions_of(plan: RunPlan) -> dict[str, Questions]:
-    """The questions of every task, by its name. Raises InvalidData."""
-    return {task.name: read_questions(task, Path(plan.mounts.data), plan.training.seed) for task in plan.evaluation.tasks}
+    """The questions of every task that are asked, by its name. Raises InvalidData; OutputConflict where prepare's comparison with the records is missing."""
+    alike, ask_alike, mount, seed = contaminated(plan), asks_contaminated(plan), Path(plan.mounts.data), plan.training.seed
+    return {task.name: read_questions(task, mount, seed, alike.get(task.name), ask_alike) for task in plan.evaluation.tasks}
 
 
 def trained_folder(plan: RunPlan) -> Path:

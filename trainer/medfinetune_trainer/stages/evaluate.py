@@ -23,6 +23,7 @@ from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
 from medfinetune_api.results_gates import GateReport
 
 from medfinetune_trainer.artifacts.files import rename_folder, write_text
+from medfinetune_trainer.evaluation.clean import with_clean
 from medfinetune_trainer.evaluation.summary import summarise
 from medfinetune_trainer.gates.decide import judged
 from medfinetune_trainer.gates.quarantine import is_stopped, quarantine
@@ -85,7 +86,8 @@ def _ask(plan: RunPlan, node: Node) -> StageResult | None:
 
 
 def _summed_up(plan: RunPlan) -> EvaluationSummary:
-    summary = summarise(plan, {name: found.available for name, found in questions_of(plan).items()})
+    questions = questions_of(plan)
+    summary = with_clean(summarise(plan, {name: found.available for name, found in questions.items()}), plan, questions)
     write_text(plan.folder.summary, summary.to_json())
     return summary
 

@@ -1,8 +1,8 @@
 """Prepare: from the hospital's files to packed rows, without a GPU and without torch, so that bad data is refused before anything expensive is waited for.
 
-In order: check the model folder, its tokenizer and chat template; read every evaluation task; read every source strictly, tokenise it, apply the over-long
-policy; hold validation out; mix; pack every epoch; choose what the plan left open. plan.json is written first, `data/` as a whole, prepared.json last: a stage
-that was killed starts again from nothing, one that is complete does nothing.
+In order: check the model folder, its tokenizer and chat template; read every evaluation task, and compare it with the training records; read every source
+strictly, tokenise it, apply the over-long policy; hold validation out; mix; pack every epoch; choose what the plan left open. plan.json is written first,
+`data/` as a whole, prepared.json last: a stage that was killed starts again from nothing, one that is complete does nothing.
 
 The evaluation tasks are read here, though asked after training, because they are part of the plan's hash: to correct one then would be another run, trained
 from the beginning.
@@ -14,7 +14,8 @@ would not fit even if no token carried loss is refused at once; and when the sha
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,6 +27,7 @@ from medfinetune_api.plan_data import SourcePlan
 from medfinetune_api.results import Chosen, MemoryEstimate, Prepared, StageResult
 
 from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, storage_errors, write_text
+from medfinetune_trainer.contamination.record import NOTHING, LeftOut, figures, screen
 from medfinetune_trainer.data.apart import refuse_trained_on
 from medfinetune_trainer.data.assemble import hold_out, mix_epoch, mixture_table, write_manifest, write_train, write_validation
 from medfinetune_trainer.data.corpus import Corpus
@@ -67,7 +69,7 @@ def run(plan: RunPlan) -> StageResult:
         show(prepared)
     else:
         say("prepare is complete already", folder=str(plan.folder.root))
-    return _result(prepared)
+    return _result(plan, prepared)
 
 
 def _complete(plan: RunPlan) -> Prepared | None:
@@ -88,7 +90,8 @@ def _prepare(plan: RunPlan) -> Prepared:
     write_text(plan.folder.plan, plan.to_json() + "\n")
     remove_unfinished(target)
     with storage_errors(root), TemporaryDirectory(prefix=f".{target.name}.", dir=root, ignore_cleanup_errors=True) as scratch:
-        corpus = _read(plan, plan.data.sources, renderer, Path(scratch, "train"))
+        left_out = screen(plan, Path(scratch))
+        corpus = _read(plan, plan.data.sources, renderer, Path(scratch, "train"), left_out)
         validation = _read(plan, plan.data.validation.sources, renderer, Path(scratch, "validation"))
         with new_folder(target) as folder:
             return _write(plan, corpus, validation, folder)
@@ -105,17 +108,20 @@ def _checked_renderer(plan: RunPlan) -> Renderer:
     return renderer
 
 
-def _read(plan: RunPlan, sources: Sequence[SourcePlan], renderer: Renderer, scratch: Path) -> Corpus:
-    return Corpus([(source, _documents(plan, source, renderer, scratch)) for source in sources])
+def _read(plan: RunPlan, sources: Sequence[SourcePlan], renderer: Renderer, scratch: Path, left_out: LeftOut = NOTHING) -> Corpus:
+    return Corpus([(source, _documents(plan, source, renderer, scratch, left_out.get(source.name, frozenset()))) for source in sources])
 
 
-def _documents(plan: RunPlan, source: SourcePlan, renderer: Renderer, scratch: Path) -> Documents:
-    """A source's file to documents that fit; what lies between goes at once."""
+def _documents(plan: RunPlan, source: SourcePlan, renderer: Renderer, scratch: Path, left_out: Collection[int]) -> Documents:
+    """A source's file to documents that fit, without those records that are left out by number; what lies between goes at once."""
     between = scratch / "between"
     listed = "spec.data.sources" if source in plan.data.sources else "spec.data.validation.sources"
     records = load_source(source, Path(plan.mounts.data), between, listed)
+    if left_out:
+        records = records.select([row for row in range(len(records)) if row + 1 not in left_out])
     tokenise_dataset(records, renderer, plan.data.loss_on, between / "tokens.arrow")
     documents = admit(between / "tokens.arrow", source.name, plan.data.overlong, plan.data.max_length, scratch / f"{source.name}.arrow")
+    documents = replace(documents, read=documents.read + len(left_out), decontaminated=len(left_out))
     shutil.rmtree(between, ignore_errors=True)
     say("read", source=source.name, samples=documents.read, over_long=documents.over_long, tokens_dropped=documents.tokens_dropped)
     return documents
@@ -173,7 +179,7 @@ def choose(plan: RunPlan, base: Path, loss_share: float) -> tuple[Chosen, Memory
     return chosen, fit.memory
 
 
-def _result(prepared: Prepared) -> StageResult:
+def _result(plan: RunPlan, prepared: Prepared) -> StageResult:
     packing = prepared.packing
     message = (
         f"{prepared.train_documents} documents to train on in {packing.rows} rows ({packing.efficiency:.1%} full), "
@@ -193,6 +199,7 @@ def _result(prepared: Prepared) -> StageResult:
         "dropped_tokens": sum(row.tokens_dropped for row in prepared.sources),
         "loss_token_share": prepared.loss_token_share,
         **_memory(prepared),
+        **figures(plan),
     }
     return StageResult.of(Stage.PREPARE, Exit.SUCCEEDED, message, numbers)
 
