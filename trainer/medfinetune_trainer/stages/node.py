@@ -21,8 +21,6 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 WORKER = "medfinetune_trainer.stages.worker"
 RENDEZVOUS_SECONDS = "MEDFINETUNE_RENDEZVOUS_SECONDS"
-SHUTDOWN_SECONDS = 30
-"""How long a worker may take to end after another of its node has failed, before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Node:
             )
 
     def launch(self, stage: Stage, folder: Path) -> None:
-        """Run this node's workers of `stage` to their end; `folder` is handed to each.
+        """Run this node's workers of `stage` to their end; `folder` is handed to each. Where one fails, torch gives the others 30 s before it kills them.
 
         Raises:
             ChildFailedError: a worker failed; the others were stopped.
@@ -104,7 +102,6 @@ class Node:
             rdzv_endpoint=f"{self.address}:{self.port}",
             rdzv_configs={"rank": self.rank, "timeout": self.rendezvous_seconds},
             max_restarts=0,
-            shutdown_timeout=SHUTDOWN_SECONDS,
         )
 
 
