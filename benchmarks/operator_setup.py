@@ -111,7 +111,13 @@ def machine() -> Json:
     """What a reader needs to judge the figures; niceness below 0 kept the machine's other load away."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     known = {"cores": os.cpu_count(), "memory_gb": round(memory, 1), "python": platform.python_version(), "architecture": platform.machine()}
-    return known | {"niceness": os.getpriority(os.PRIO_PROCESS, 0)}
+    return known | {"processor": _processor(), "niceness": os.getpriority(os.PRIO_PROCESS, 0)}
+
+
+def _processor() -> str:
+    """The processor's name as Linux has it."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def load() -> float:

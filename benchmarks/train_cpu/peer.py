@@ -56,6 +56,8 @@ def alternate(
 
 
 def _trainer(base: Path, rows: list[list[PackedDocument]], settings: dict[str, Any], steps: int, folder: Path) -> SFTTrainer:
+    """TRL's trainer; of `settings`, `dtype` is what the base is loaded in (fp32 where it is left out), the rest is SFTConfig's."""
+    dtype = getattr(torch, settings.get("dtype", "float32"))
     quantization = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
@@ -78,8 +80,8 @@ def _trainer(base: Path, rows: list[list[PackedDocument]], settings: dict[str, A
         save_strategy="no",
         logging_strategy="no",
         disable_tqdm=True,
-        **settings,
+        **{name: value for name, value in settings.items() if name != "dtype"},
     )
-    model = AutoModelForCausalLM.from_pretrained(base, quantization_config=quantization, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(base, quantization_config=quantization, dtype=dtype)
     lora = LoraConfig(r=16, lora_alpha=64, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM")
     return SFTTrainer(model, config, train_dataset=data, processing_class=AutoTokenizer.from_pretrained(base), peft_config=lora)

@@ -23,6 +23,7 @@ from medfinetune_api.errors import OutputConflict, StorageFailed
 from medfinetune_api.exits import Exit
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
+from medfinetune_api.plan_training import ParallelismPlan
 from medfinetune_api.results import Prepared, StageResult
 from medfinetune_api.results_evaluation import EvaluationSummary
 
@@ -44,22 +45,23 @@ class StageRun:
     skipped: bool
 
 
-def execute(plan: RunPlan, say: Say) -> list[StageRun]:
-    """Carry `plan` through its stages until one fails; `deciding` says how the run ended.
+def execute(plan: RunPlan, say: Say, nodes: int | None = None) -> list[StageRun]:
+    """Carry `plan` through its stages until one fails; `deciding` says how the run ended. `nodes` starts that many in place of the plan's: the same steps.
 
     Raises:
         InvalidManifest: something is left to do, and this machine has not the GPUs for it; no folder is made.
         OutputConflict: another run holds the folder. StorageFailed: the output volume cannot be written.
     """
+    parallelism = plan.parallelism if nodes is None else plan.parallelism.model_copy(update={"nodes": nodes})
     if not all(is_complete(stage, plan) for stage in WORK):
-        require_devices(plan.parallelism, this_machine())
+        require_devices(parallelism, this_machine())
     with _held(plan.folder), tempfile.TemporaryDirectory(prefix="medfinetune-") as scratch:
         file = Path(scratch) / "plan.json"
         file.write_text(plan.to_json(), encoding="utf-8")
-        return asyncio.run(_stages(plan, file, say))
+        return asyncio.run(_stages(plan, parallelism, file, say))
 
 
-async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
+async def _stages(plan: RunPlan, parallelism: ParallelismPlan, file: Path, say: Say) -> list[StageRun]:
     stop = Stop(lambda: say("stopping in good order, with a checkpoint; a second signal ends the run at once"))
     stop.listen()
     runs: list[StageRun] = []
@@ -68,10 +70,10 @@ async def _stages(plan: RunPlan, file: Path, say: Say) -> list[StageRun]:
             say(f"{stage}: complete from an earlier run, not done again")
             runs.append(StageRun(StageResult.of(stage, Exit.SUCCEEDED, "Complete from an earlier run."), skipped=True))
             continue
-        result = await _stage(stage, plan, file, stop, say)
+        result = await _stage(stage, plan, parallelism, file, stop, say)
         while (rows := next_micro_batch(plan, result)) is not None:
             say(f"{stage}: the accelerator's memory ran out; again with {rows} {'row' if rows == 1 else 'rows'} in a pass, and the same steps")
-            result = await _stage(stage, plan, file, stop, say, rows)
+            result = await _stage(stage, plan, parallelism, file, stop, say, rows)
         runs.append(StageRun(result, skipped=False))
         if result.exit_code and not (stage is Stage.EVALUATE and result.exit_code == Exit.GATE_FAILED):
             break
@@ -83,12 +85,12 @@ def deciding(runs: Sequence[StageRun]) -> StageRun:
     return next((run for run in runs if run.result.exit_code), runs[-1])
 
 
-async def _stage(stage: Stage, plan: RunPlan, file: Path, stop: Stop, say: Say, rows: int | None = None) -> StageResult:
+async def _stage(stage: Stage, plan: RunPlan, parallelism: ParallelismPlan, file: Path, stop: Stop, say: Say, rows: int | None = None) -> StageResult:
     if stop.asked.is_set():
         return StageResult.of(stage, Exit.INTERRUPTED, f"Stopped before {stage} began. Start the run again to continue.")
     gang = stage is Stage.TRAIN or (stage is Stage.EVALUATE and _evaluates_on_gang(plan.folder))
-    with _free_ports(ports_needed(gang, plan.parallelism)) as ports:
-        wanted = with_micro_batch(launches(stage, gang, plan.parallelism, file, this_machine(), ports), rows)
+    with _free_ports(ports_needed(gang, parallelism)) as ports:
+        wanted = with_micro_batch(launches(stage, gang, parallelism, file, this_machine(), ports), rows)
     say(_beginning(stage, plan.folder, wanted))
     result, speaker = verdict(await run_to_end(wanted, file.parent, stop), stopped=stop.asked.is_set())
     if result.exit_code:
@@ -132,15 +134,8 @@ def _beginning(stage: Stage, folder: RunFolder, wanted: tuple[Launch, ...]) -> s
     ports = ", ".join(launch.environment["MEDFINETUNE_METRICS_PORT"] for launch in wanted)
     if stage is not Stage.TRAIN:
         return f"{stage}: processes: {len(wanted)}; metrics on http://127.0.0.1 at /metrics, ports {ports}"
-    found = latest_checkpoint(folder)
-    start = f"continues from {found.name}" if found else "from the beginning"
+    start = "continues from its newest complete checkpoint" if any(folder.checkpoints.glob("step-*/manifest.json")) else "from the beginning"
     return f"{stage}: {start}; processes: {len(wanted)}; metrics on http://127.0.0.1 at /metrics, ports {ports}"
-
-
-def latest_checkpoint(folder: RunFolder) -> Path | None:
-    """The newest complete checkpoint, by its step."""
-    steps = [manifest.parent for manifest in folder.checkpoints.glob("step-*/manifest.json")]
-    return max(steps, key=lambda step: int(step.name.removeprefix("step-")), default=None)
 
 
 def _show_log(speaker: Ended) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,10 +18,23 @@ TRAINER_MODULES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", 
 Models = Annotated[Path, typer.Option("--models", help="Folder that stands for the manifest's models volume.", show_default=False)]
 Data = Annotated[Path, typer.Option("--data", help="Folder that stands for the manifest's data volume.", show_default=False)]
 Output = Annotated[Path, typer.Option("--output", help="Folder that stands for the output volume; made where it is missing.", show_default=False)]
+Nodes = Annotated[int | None, typer.Option("--nodes", min=1, max=256, help="Nodes to start, in place of parallelism.nodes; see below.", show_default=False)]
+SigningKey = Annotated[
+    Path | None, typer.Option("--signing-key", help="The site's private key, PEM: signs the lineage. Or MEDFINETUNE_SIGNING_KEY.", show_default=False)
+]
 RunFormat = Annotated[Format | None, typer.Option("--output-format", "-o", help=OUTPUT_FORMAT_HELP, show_default="text")]
 
 
-def run(context: typer.Context, manifest: ManifestArgument, models: Models, data: Data, output: Output, output_format: RunFormat = None) -> None:
+def run(
+    context: typer.Context,
+    manifest: ManifestArgument,
+    models: Models,
+    data: Data,
+    output: Output,
+    nodes: Nodes = None,
+    signing_key: SigningKey = None,
+    output_format: RunFormat = None,
+) -> None:
     """Prepare, train and evaluate what a manifest asks for.
 
     The manifest's three volumes are folders here. All that a run leaves lies in
@@ -36,6 +50,9 @@ def run(context: typer.Context, manifest: ManifestArgument, models: Models, data
     interrupted one continues from its last complete checkpoint. Ctrl-C or SIGTERM
     asks for a checkpoint and ends with code 75; a second one ends at once.
 
+    --nodes continues the same run, step for step, on more or fewer nodes than its
+    manifest names: parallelism is part of ID, and another value there another run.
+
     Progress goes to stderr, results to stdout. --output names a folder here, so
     JSON is asked for before the verb (--output json), or by -o json.
     """
@@ -44,12 +61,13 @@ def run(context: typer.Context, manifest: ManifestArgument, models: Models, data
         check_folder("--models", models)
         check_folder("--data", data)
         check_trainer()
+        _tell_stages(signing_key)
         from medfinetune_cli.executor import deciding, execute
         from medfinetune_cli.planning import planned
         from medfinetune_cli.run_report import report
 
         plan = planned(manifest, models, data, output)
-        runs = execute(plan, say)
+        runs = execute(plan, say, nodes)
         report(plan, runs, form)
     raise typer.Exit(deciding(runs).result.exit_code)
 
@@ -59,6 +77,17 @@ def check_folder(option: str, folder: Path) -> None:
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise UsageRefusal(option, found=f"{found} at {folder}", expected="a folder", remedy=f"Name the folder that stands for the volume of {option[2:]}.")
+
+
+def _tell_stages(signing_key: Path | None) -> None:
+    """By the environment that they inherit: where the site's key lies, and that nobody here has proved who asks. Raises UsageRefusal where there is no key."""
+    os.environ["MEDFINETUNE_REQUESTER_VERIFIED"] = ""
+    if signing_key and not signing_key.is_file():
+        found = "a folder" if signing_key.exists() else "nothing"
+        remedy = "Name the site's private key; without the option nothing is signed."
+        raise UsageRefusal("--signing-key", found=f"{found} at {signing_key}", expected="a file in PEM", remedy=remedy)
+    if signing_key:
+        os.environ["MEDFINETUNE_SIGNING_KEY"] = str(signing_key.resolve())
 
 
 def check_trainer() -> None:

@@ -47,7 +47,10 @@ _Loader.bool_values = {**yaml.SafeLoader.bool_values, "y": True, "n": False}
 def _whole(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     """A whole number in any of Go's bases; a leading 0 alone is octal."""
     digits = str(node.value).replace("_", "")
-    return int(digits, 8 if _OCTAL.fullmatch(digits) else 0)
+    value = int(digits, 8 if _OCTAL.fullmatch(digits) else 0)
+    if abs(value) >= 1 << 64:
+        raise ValueError("beyond the whole numbers of Go and of JSON's readers")
+    return value
 
 
 _Loader.add_constructor(_TAG + "int", _whole)
@@ -160,8 +163,9 @@ class _Builder:
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         try:
             return self._loader.construct_object(node)
-        except ValueError:
-            raise self._refuse(node, "a number that cannot be read", "a number", "Correct the number, or quote it if it is text.") from None
+        except (ValueError, KeyError, IndexError):  # PyYAML's constructors, where an explicit tag names another type than the text has
+            found, expected = f"a value that is no {node.tag.removeprefix(_TAG)}", "a number of at most 64 bits, or true, false or null as tagged"
+            raise self._refuse(node, found, expected, "Correct the value, or quote it if it is text.") from None
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> Mapping[str, Any]:
         values: dict[str, Any] = {}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.exits import Exit
 from medfinetune_api.manifest import ManifestErrors, load_manifest, parse_manifest
@@ -34,7 +37,10 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "Python object": (b"a: !!python/object/apply:os.system [x]\n", "found the YAML tag"),
     "boolean key": (b"no: 1\n", "run.yaml:1: found the key no, which YAML does not read as text"),
     "too large": (b"#" * 300_000, "run.yaml: found more than 262144 bytes"),
-    "digits without end": (b"a: " + b"9" * 5000, "run.yaml:1: found a number that cannot be read"),
+    "digits without end": (b"a: " + b"9" * 5000, "run.yaml:1: found a value that is no int"),
+    "hexadecimal without end": (b"a: 0x" + b"f" * 5000, "run.yaml:1: found a value that is no int; expected a number of at most 64 bits"),
+    "tagged otherwise": (b"a: 1\nb: !!bool x\n", "run.yaml:2: found a value that is no bool"),
+    "tagged and empty": (b"a: !!float ''\n", "run.yaml:1: found a value that is no float"),
     "a list": (b"- a\n", "manifest (run.yaml:1): found a list of 1; expected a MedFineTune"),
     "another version": (TEXT.replace("v1alpha1", "v2").encode(), "apiVersion (run.yaml:1): found 'medfinetune.io/v2'; expected medfinetune.io/v1alpha1"),
     "another kind": (TEXT.replace("kind: MedFineTune", "kind: Job").encode(), "kind (run.yaml:2): found 'Job'; expected MedFineTune"),
@@ -168,3 +174,30 @@ def test_the_problems_survive_pickling() -> None:
         parse_manifest(minimal_manifest(model="x", output="y"))
     again = pickle.loads(pickle.dumps(caught.value))
     assert (str(again), len(again.problems)) == (str(caught.value), 2)
+
+
+SNIPPETS = st.sampled_from(
+    ["!!int ", "!!bool x", "!!null 1", "&a ", "*a", "<<: ", "0x" + "f" * 5000, ".inf", "-.nan", "? ", "- ", "[", "}", "'", "|\n", "\t", "@"]
+)
+
+
+def refusal_of(file: Path) -> str | None:
+    """What the user is told; None where the manifest is accepted."""
+    try:
+        load_manifest(file)
+    except (ManifestErrors, InvalidManifest) as refused:
+        return str(refused)
+    return None
+
+
+@given(st.lists(st.tuples(st.integers(0, len(TEXT)), SNIPPETS | st.text(max_size=3), st.integers(0, 5)), min_size=1, max_size=4))
+def test_whatever_the_text_of_a_manifest_it_is_read_or_refused(edits: list[tuple[int, str, int]]) -> None:
+    """No edit of a manifest's text ends in anything else: no other exception, and no problem without a place."""
+    text = TEXT
+    for place, put_in, taken_out in edits:
+        text = text[:place] + put_in + text[place + taken_out :]
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "run.yaml")
+        file.write_bytes(text.encode("utf-8", errors="surrogatepass"))
+        problem = refusal_of(file)
+        assert problem is None or "run.yaml" in problem

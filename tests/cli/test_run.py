@@ -120,7 +120,7 @@ def test_a_stopped_run_ends_interrupted_and_says_how_to_go_on(story: Story) -> N
     assert story.stopped == 75, story.stopped_said
     assert "prepare: complete from an earlier run" in story.stopped_said
     assert story.stopped_said.count("stopping in good order") == 1
-    assert "train: continues from step-" in story.stopped_said
+    assert "train: continues from its newest complete checkpoint" in story.stopped_said
     assert "The same command continues this run" in story.stopped_said
 
 

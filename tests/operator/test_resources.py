@@ -20,8 +20,9 @@ from medfinetune_operator.resources.job import job
 from medfinetune_operator.run import Run, read_run
 from medfinetune_operator.settings import Settings
 from medfinetune_trainer.stages.node import Node
+from medfinetune_trainer.stages.patience import STALL_SECONDS, stall_seconds
 from medfinetune_trainer.stages.program import load_plan
-from medfinetune_trainer.stages.watchdog import PATIENCE, STALL_SECONDS, stall_seconds
+from medfinetune_trainer.stages.watchdog import PATIENCE
 from support.built import NAMESPACE, PLAIN, attempt, children, environment_of, pod_of, run_of
 from support.cluster_strategies import ATTEMPTS, SETTINGS, bodies, runs
 from support.manifests import claim
@@ -113,13 +114,13 @@ def test_evaluate_asks_for_what_train_does_and_purge_for_what_prepare_does_unles
         built = {stage: job(run, attempt(stage), PLAIN)["spec"]["template"]["spec"]["containers"][0]["resources"] for stage in Stage}
         return {stage: found["requests"]["cpu"] for stage, found in built.items()}
 
-    assert cpus(prepare="1", train="2") == {Stage.PREPARE: "1", Stage.TRAIN: "2", Stage.EVALUATE: "2", Stage.PURGE: "1"}
+    assert cpus(prepare="1", train="2") == {Stage.PREPARE: "1", Stage.TRAIN: "2", Stage.EVALUATE: "2", Stage.PURGE: "1", Stage.RELEASE: "1"}
     assert cpus(prepare="1", train="2", evaluate="3")[Stage.EVALUATE] == "3"
 
 
 def test_the_trainer_reads_every_variable_and_is_given_all_it_needs() -> None:
     code = "\n".join(file.read_text() for file in Path(medfinetune_trainer.__path__[0]).rglob("*.py"))
-    read = set(re.findall(r'"((?:PET|MASTER|MEDFINETUNE)_[A-Z_]+)"', code))
+    read = set(re.findall(r'"((?:PET|MASTER|MEDFINETUNE)_[A-Z_]+)"', code)) - {"MEDFINETUNE_RELEASED_BY", "MEDFINETUNE_RELEASE_REASON"}  # of a release alone
     overridden = attempt(Stage.TRAIN).model_copy(update={"micro_batch": 2})
     environment = environment_of(pod_of(job(run_of(), overridden, PLAIN)))
     assert set(environment) - {"HOME"} == read - {"MEDFINETUNE_RENDEZVOUS_SECONDS"}
@@ -165,6 +166,7 @@ def test_purge_sees_the_output_alone_and_shared_memory_is_for_what_loads_the_mod
         Stage.TRAIN: ["plan", "models", "data", "output", "tmp", "shm"],
         Stage.EVALUATE: ["plan", "models", "data", "output", "tmp", "shm"],
         Stage.PURGE: ["plan", "output", "tmp"],
+        Stage.RELEASE: ["plan", "output", "tmp"],
     }
     assert volumes[Stage.PURGE][1]["persistentVolumeClaim"]["claimName"] == child(Child.CLAIM, run, PLAIN)["metadata"]["name"] == "run-12345678"
     assert volumes[Stage.TRAIN][-1]["emptyDir"] == {"medium": "Memory", "sizeLimit": "8Gi"}

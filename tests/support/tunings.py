@@ -15,6 +15,7 @@ from medfinetune_trainer.model.bottleneck import NAME
 from medfinetune_trainer.model.bottleneck_tuning import Bottlenecks
 from medfinetune_trainer.model.keyed import keyed
 from medfinetune_trainer.model.loss import loss_logits, packed_loss
+from medfinetune_trainer.model.neftune import add_neftune
 from medfinetune_trainer.model.prefix import PARAMETER, Prefix
 from medfinetune_trainer.model.sharding import trainable
 from medfinetune_trainer.model.tuned import Adapter, Tuning
@@ -88,9 +89,11 @@ def trained_and_saved(_: int, base: Path, folder: Path, tuning: Adapter, shardin
     return packed_logits(module.eval())
 
 
-def answered(base: Path, tuning: Tuning, learning_rate: float) -> tuple[int, int]:
+def answered(base: Path, tuning: Tuning, learning_rate: float, noise: float = 0.0) -> tuple[int, int]:
     """How many of 24 prompts of random tokens have their answer, one of four tokens, as the most likely one: before 80 steps on them, and after."""
     module = built(base, None, tuning=tuning).train()
+    if noise:
+        add_neftune(module, "model.embed_tokens", noise)
     random = torch.Generator().manual_seed(0)
     prompts = [PackedDocument([*torch.randint(14, VOCABULARY, (11,), generator=random).tolist(), 10 + n % 4], [0] * 11 + [1], 0) for n in range(24)]
     packed, optimizer = collate(prompts), torch.optim.AdamW(trainable(module), lr=learning_rate)

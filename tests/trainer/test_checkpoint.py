@@ -139,6 +139,21 @@ def test_pruning_keeps_the_newest_complete_ones_and_nothing_torn(tmp_path: Path)
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["step-2", "step-4"]
 
 
+@pytest.mark.parametrize("named", ["elsewhere", "nowhere"])
+def test_a_link_in_place_of_a_checkpoint_goes_and_what_it_names_stays(tmp_path: Path, named: str) -> None:
+    elsewhere, checkpoints = tmp_path / "elsewhere", tmp_path / "checkpoints"
+    elsewhere.mkdir()
+    sealed(checkpoints, 1)
+    for step in (2, 4):
+        (checkpoints / f"step-{step}").symlink_to(tmp_path / named)
+    (checkpoints / "step-1.bak").mkdir()
+    sealed(checkpoints, 4)
+    checkpoint.prune(checkpoints, 4, keep=2)
+    assert newest_step(checkpoints) == 4
+    assert sorted(folder.name for folder in checkpoints.iterdir()) == (["step-1", "step-1.bak", "step-4"])
+    assert elsewhere.is_dir()
+
+
 def test_a_checkpoint_of_another_plan_is_refused(tmp_path: Path) -> None:
     folder = sealed(tmp_path, 1, plan_sha256="b" * 64)
     with pytest.raises(OutputConflict, match="another run"):

@@ -85,6 +85,11 @@ def test_each_variant_learns(base: Path, variant: str) -> None:
     assert (before <= 12, after) == (True, 24)
 
 
+def test_it_learns_with_noise_on_its_embeddings(base: Path) -> None:
+    before, after = answered(base, low_rank(moved=False, rank=16, alpha=32.0), 5e-3, noise=5.0)
+    assert (before <= 12, after >= 20) == (True, True)
+
+
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> RunPlan:
     """A run of DoRA whose adapter was copied into the models volume."""
@@ -156,6 +161,12 @@ REFUSED: dict[str, tuple[dict[str, Any], Callable[[Path], object], type[Refusal]
     "no DoRA": ({"use_dora": False}, nothing, InvalidManifest, "spec.tuning.lora.useDora"),
     "fewer targets": ({"target_modules": ("q_proj",)}, nothing, InvalidModel, "36 of 42 weights that differ.*targetModules"),
     "another method": ({}, config(peft_type="PREFIX_TUNING"), InvalidManifest, 'spec.tuning.method: found QLoRA, while .* peft_type "PREFIX_TUNING"'),
+    "no numbers": (
+        {},
+        weights(lambda held: held[min(held)].fill_(float("nan"))),
+        InvalidModel,
+        "adapter_model.safetensors: found NaN or infinite",
+    ),
     "ranks by layer": ({}, config(rank_pattern={"q_proj": 8}), InvalidManifest, "spec.tuning.initialAdapter.path: .*rank_pattern"),
     "another hash": ({"sha256": "0" * 64}, nothing, InvalidModel, "spec.tuning.initialAdapter.sha256: found weights with hash"),
     "another base": (

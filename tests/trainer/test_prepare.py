@@ -30,6 +30,7 @@ from medfinetune_trainer.data.tokenise import tokenise
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.stages import prepare
 from medfinetune_trainer.stages.tables import show
+from safetensors.torch import load_file, save_file
 from support.stages import EXAMPLE, SOURCES, Ended, example_plan, models_volume, run_stage
 
 Tokens = tuple[int, ...]
@@ -222,6 +223,10 @@ def test_validation_sources_that_hold_every_training_sample_are_refused(tmp_path
         (lambda base: (base / "model.safetensors").rename(base / "pytorch_model.bin"), "pickled weights"),
         (lambda base: (base / "chat_template.jinja").unlink(), "no chat template"),
         (lambda base: (base / "tokenizer.json").write_text("{"), "tokenizer"),
+        (lambda base: (base / "config.json").write_text("[" * 100_000), "config.json: found a file that does not parse"),
+        (lambda base: changed_config(base, hidden_size=10**12), "hidden_size 1000000000000; expected a whole number from 1 to"),
+        (lambda base: (base / "chat_template.jinja").write_text("{% for i in range(10**9) %}{% endfor %}"), "changes or refuses user and assistant"),
+        (lambda base: not_a_number(base / "model.safetensors"), "found NaN or infinite values in .*norm.*, read as F32"),
     ],
 )
 def test_a_base_that_cannot_be_used_is_refused(tmp_path: Path, spoil: Callable[[Path], object], says: str) -> None:
@@ -233,6 +238,22 @@ def test_a_base_that_cannot_be_used_is_refused(tmp_path: Path, spoil: Callable[[
 def changed_config(base: Path, **fields: int) -> None:
     file = base / "config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+
+
+def not_a_number(file: Path) -> None:
+    """Make one value of a norm infinite."""
+    weights = load_file(file)
+    name = next(name for name in weights if name.endswith("norm.weight"))
+    weights[name][-1] = float("inf")
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def test_a_target_module_that_the_base_does_not_have_is_refused_before_a_gpu_is_asked_for(tmp_path: Path) -> None:
+    plan = example_plan(tmp_path)
+    lora = plan.tuning.lora
+    assert lora is not None
+    named = plan.tuning.model_copy(update={"lora": lora.model_copy(update={"target_modules": ("q_proj", "embed_tokens")})})
+    refused(plan.model_copy(update={"tuning": named}), InvalidManifest, r"spec\.tuning\.lora\.targetModules: found embed_tokens, which base does not have")
 
 
 def copied_base(tmp_path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import textwrap
@@ -13,6 +14,7 @@ import pytest
 from medfinetune_api.exits import EXITS, Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_trainer.stages.holding import LOCK
+from medfinetune_trainer.stages.patience import STALL_SECONDS
 from support.manifests import minimal_manifest, plan_for
 from support.stages import command, plan_file, run_stage
 
@@ -162,3 +164,18 @@ def test_a_torn_plan_in_the_folder_is_called_damaged(plan: RunPlan) -> None:
     ended = run_stage("prepare", plan, stage(SUCCEEDS))
     assert ended.code == Exit.OUTPUT_CONFLICT
     assert "The file is damaged: restore it, or remove this run's folder" in ended.result.message
+
+
+def test_a_stage_that_stands_still_ends_as_stalled_and_says_where(plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "records")
+    monkeypatch.setenv(STALL_SECONDS, "1")
+    ended = run_stage("prepare", plan, stage(f"open({str(tmp_path / 'records')!r})"))
+    assert ended.code == ended.result.exit_code == Exit.STALLED
+    assert "prepare: found no progress for 1 s at program.py:" in ended.result.message
+
+
+@pytest.mark.parametrize("body", ["while time.monotonic() < until: sum(range(1000))", "while time.monotonic() < until: beat(); time.sleep(0.02)"])
+def test_a_stage_that_computes_or_moves_is_left_alone(plan: RunPlan, body: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STALL_SECONDS, "1")
+    moves = f"import time\nfrom medfinetune_trainer.telemetry.heartbeat import beat\nuntil = time.monotonic() + 3\n{body}\n"
+    assert run_stage("prepare", plan, stage(moves + SUCCEEDS)).code == Exit.SUCCEEDED

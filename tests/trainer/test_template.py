@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medfinetune_api.choices import ChatTemplate
 from medfinetune_api.errors import InvalidData, InvalidModel
+from medfinetune_trainer.data import template
 from medfinetune_trainer.data.records import Message
 from medfinetune_trainer.data.template import VARIABLES, Renderer, load_tokenizer, unmarked
 from support.records import TEMPLATES, byte_level_tokenizer, conversations
@@ -79,12 +80,19 @@ def test_messages_that_a_template_refuses_are_named_by_their_record() -> None:
         Renderer(byte_level_tokenizer(thinking), ChatTemplate.TOKENIZER).render([ASKED, Message("assistant", "<think>x</think>y")], "a.jsonl:7")
 
 
+def test_a_template_that_does_not_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "PROBE_SECONDS", 1)
+    endless = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}" + CHAT_TEMPLATE
+    with pytest.raises(InvalidModel, match="a template that renders two words in more than 1 s"):
+        Renderer(byte_level_tokenizer(endless), ChatTemplate.TOKENIZER)
+
+
 def test_a_template_that_leaves_a_system_prompt_out_is_named_by_the_record() -> None:
     silent = "{%- if messages[0]['role'] == 'system' -%}{%- set messages = messages[1:] -%}{%- endif -%}" + TEMPLATES["chatml"]
-    template = Renderer(byte_level_tokenizer(silent), ChatTemplate.TOKENIZER)
-    assert template.render([ASKED, ANSWERED], "a.jsonl:6").responses
+    made = Renderer(byte_level_tokenizer(silent), ChatTemplate.TOKENIZER)
+    assert made.render([ASKED, ANSWERED], "a.jsonl:6").responses
     with pytest.raises(InvalidData, match=r"^a.jsonl:7: .*changes"):
-        template.render([Message("system", "Be brief."), ASKED, ANSWERED], "a.jsonl:7")
+        made.render([Message("system", "Be brief."), ASKED, ANSWERED], "a.jsonl:7")
 
 
 def test_a_tokenizer_loads_from_its_folder_alone_and_without_torch(tmp_path: Path) -> None:
@@ -94,6 +102,7 @@ import sys
 from pathlib import Path
 from medfinetune_api.choices import ChatTemplate, LossOn
 import medfinetune_trainer.data.formats
+from medfinetune_trainer.data import template
 from medfinetune_trainer.data.records import Message
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise

@@ -99,4 +99,5 @@ def _prune(best: Path, step: int, saved: int) -> None:
 
 
 def _steps(best: Path) -> list[int]:
-    return sorted(int(folder.name.removeprefix("step-")) for folder in best.glob("step-*"))
+    numbers = (folder.name.removeprefix("step-") for folder in best.glob("step-*"))
+    return sorted(int(number) for number in numbers if number.isdecimal())

@@ -116,7 +116,7 @@ def prune(checkpoints: Path, step: int, keep: int) -> None:
     kept = [folder for folder in present if _step(folder) <= step and (folder / MANIFEST).exists()][:keep]
     with storage_errors(checkpoints):
         for folder in present:
-            if folder not in kept and folder.is_dir():
+            if folder not in kept and (folder.is_dir() or folder.is_symlink()):
                 remove_folder(folder)
 
 

@@ -72,7 +72,9 @@ def finish_folder(temporary: Path, path: Path) -> None:
         _sync(file)
     _sync(temporary)
     fence.check()
-    if path.exists():
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
         shutil.rmtree(path)
     temporary.rename(path)
     _sync(path.parent)
@@ -87,7 +89,10 @@ def rename_folder(path: Path, name: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder that nobody may see half removed: it loses its name first."""
+    """Remove a folder that nobody may see half removed: it loses its name first. Of a link, the link goes, and what it names stays."""
+    if path.is_symlink():
+        path.unlink()
+        return
     unnamed = _beside(path)
     path.rename(unnamed)
     shutil.rmtree(unnamed)

@@ -24,11 +24,14 @@ from jinja2 import TemplateError, TemplateSyntaxError
 from medfinetune_api.choices import ChatTemplate
 from medfinetune_api.errors import InvalidData, InvalidModel
 
+from medfinetune_trainer.data.limited import limited
 from medfinetune_trainer.data.records import Message
 
 SLOT_START, SLOT_END, LITERAL_START, LITERAL_END = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3"
 """Noncharacters, which Unicode reserves for a process's own use (23.7): they are taken out of record text wherever it holds them."""
 
+PROBE_SECONDS = 20
+"""A template that takes longer over a short conversation does not end: it takes about a millisecond."""
 VARIABLES = {"enable_thinking": False, "date_string": "26 Jul 2024"}
 """Template variables, the same in training and evaluation: Qwen3 answers without reasoning first; Llama 3 gives the date of its own default, not today's."""
 
@@ -138,6 +141,11 @@ class Renderer:
             raise InvalidData(
                 where, found=f"turns that the chat template refuses ({roles})", expected="turns it allows", remedy="Reorder or merge turns."
             ) from None
+        except TimeoutError:
+            raise
+        except Exception as error:  # a template is a program: it may divide by zero, or ask for more than its sandbox allows
+            found = f"messages at which the chat template fails ({type(error).__name__})"
+            raise InvalidData(where, found=found, expected="a text", remedy="Correct the template, or the record.") from None
 
     def _literal(self, content: str) -> str:
         return self._control.sub(rf"{LITERAL_START}\g<0>{LITERAL_END}", content)
@@ -162,11 +170,14 @@ class Renderer:
         """Render two conversations of our own: what holds for them must hold for the records."""
         asked, answered = Message("user", "Question one?"), Message("assistant", "B")
         try:
-            once = self.render([asked, answered], "probe")
-            self.render([asked, answered, asked, answered], "probe")
-            prompt = self.prompt_text([asked])
+            with limited(PROBE_SECONDS):
+                once = self.render([asked, answered], "probe")
+                self.render([asked, answered, asked, answered], "probe")
+                prompt = self.prompt_text([asked])
         except InvalidData:
             raise self._refusal("a template that changes or refuses user and assistant in turn", "each message as it is") from None
+        except TimeoutError:
+            raise self._refusal(f"a template that renders two words in more than {PROBE_SECONDS} s", "one that ends") from None
         if not once.text.startswith(prompt) or once.text[len(prompt) : once.responses[0][0]].strip():
             raise self._refusal(
                 "a generation prompt that its own rendered responses do not continue", "the same text before a response in training and evaluation"

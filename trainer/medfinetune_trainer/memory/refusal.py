@@ -18,6 +18,8 @@ from medfinetune_trainer.memory.words import GIB, described, gib
 GPUS = (1, 2, 4, 8, 16)
 """Of a node: numbers that are tried."""
 SHORTEST_ROW = 256
+HEADROOM = 0.2
+"""The manifest's default."""
 ADAPTER = LoraPlan(rank=16, alpha=64, dropout=0.05, target_modules="all-linear", use_rslora=False, use_dora=False, loraplus_lr_ratio=1)
 """Where the manifest has none."""
 
@@ -36,7 +38,7 @@ class Remedy:
 
 def remedies(plan: RunPlan, shape: ModelShape, loss_share: float) -> list[Remedy]:
     """Each single change that makes `plan` fit, the least of its kind. Empty where none of them does."""
-    tried = (_memory, _gpus, _row_length, _checkpointing, _method)
+    tried = (_memory, _headroom, _gpus, _row_length, _checkpointing, _method)
     return [remedy for way in tried for remedy in way(plan, shape, loss_share)]
 
 
@@ -65,6 +67,13 @@ def _memory(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterator[Rem
     least = choose(plan, shape, loss_share).memory.total
     size = ceil(least / (1 - plan.parallelism.gpu_memory_headroom) / GIB)
     yield from _fits(_with(plan, "parallelism", gpu_memory=size * GIB), shape, loss_share, "spec.resources.gpuMemory", f"{size}Gi")
+
+
+def _headroom(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterator[Remedy]:
+    """The default, where the manifest leaves more than that free."""
+    if plan.parallelism.gpu_memory_headroom > HEADROOM:
+        less = _with(plan, "parallelism", gpu_memory_headroom=HEADROOM)
+        yield from _fits(less, shape, loss_share, "spec.resources.gpuMemoryHeadroom", str(HEADROOM))
 
 
 def _gpus(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterator[Remedy]:

@@ -14,10 +14,9 @@ from typing import Any
 from medfinetune_api.errors import InvalidModel
 
 from medfinetune_trainer.memory.vision import vision_parameters
-from medfinetune_trainer.model.architectures import Architecture, config_of
+from medfinetune_trainer.model.architectures import ATTENTION, FEED_FORWARD, LINEARS, Architecture, config_of
 
 Config = Mapping[str, Any]
-_ATTENTION, _MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 _LARGE = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
 _QWEN = {**_LARGE, "vocab_size": 151936, "intermediate_size": 22016, "num_key_value_heads": 32}
 _GEMMA = {"vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "tie_word_embeddings": True}
@@ -82,7 +81,7 @@ class ModelShape:
         key, half = (self.hidden, self.keys), (self.hidden, self.intermediate)
         attention = {"q_proj": (self.hidden, self.queries), "k_proj": key, "v_proj": key, "o_proj": (self.queries, self.hidden)}
         widths = attention | {"gate_proj": half, "up_proj": half, "down_proj": (self.intermediate, self.hidden)}
-        return {name: Linear(*widths[name], bias=name in self.biased) for name in (*_ATTENTION, *_MLP)}
+        return {name: Linear(*widths[name], bias=name in self.biased) for name in LINEARS}
 
     @property
     def norms(self) -> int:
@@ -136,7 +135,9 @@ def shape_of(config: Config, architecture: Architecture, where: str) -> ModelSha
         value = fields.get(name) if fields.get(name) is not None else default
         if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 32:
             remedy = "Copy config.json again: it is published with the weights."
-            raise InvalidModel(where, found=f"{name} of type {type(value).__name__}", expected="a positive whole number", remedy=remedy)
+            raise InvalidModel(
+                where, found=f"{name} {value if isinstance(value, int) else type(value).__name__}"[:60], expected="a whole number from 1 to 2^32", remedy=remedy
+            )
         return value
 
     heads, hidden = size("num_attention_heads"), size("hidden_size")
@@ -158,6 +159,6 @@ def shape_of(config: Config, architecture: Architecture, where: str) -> ModelSha
 
 def _biased(kind: str, fields: Config) -> frozenset[str]:
     if kind == "qwen2":
-        return frozenset(_ATTENTION[:3])
-    attention = _ATTENTION if fields.get("attention_bias") else ()
-    return frozenset((*attention, *(_MLP if kind == "llama" and fields.get("mlp_bias") else ())))
+        return frozenset(ATTENTION[:3])
+    attention = ATTENTION if fields.get("attention_bias") else ()
+    return frozenset((*attention, *(FEED_FORWARD if kind == "llama" and fields.get("mlp_bias") else ())))

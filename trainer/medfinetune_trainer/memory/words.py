@@ -19,5 +19,5 @@ def described(setting: Setting | Chosen) -> str:
 
 
 def gib(size: float) -> str:
-    """Bytes in GiB, one decimal, rounded up: 1.01 GiB do not fit in 1.0."""
-    return f"{ceil(10 * size / GIB) / 10:.1f} GiB"
+    """Bytes in GiB, one decimal, or in MiB below one GiB; rounded up: 1.01 GiB do not fit in 1.0."""
+    return f"{ceil(10 * size / GIB) / 10:.1f} GiB" if size >= GIB else f"{ceil(size / (1 << 20))} MiB"

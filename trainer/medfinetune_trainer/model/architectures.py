@@ -16,6 +16,11 @@ from medfinetune_api.errors import InvalidModel
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
+ATTENTION, FEED_FORWARD = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+LINEARS = (*ATTENTION, *FEED_FORWARD)
+"""Linear layers of a decoder layer, the same in every architecture of the list."""
+
+
 @dataclass(frozen=True)
 class Architecture:
     """Where the parts of one architecture lie; paths are dotted names below the transformers model."""
@@ -113,7 +118,7 @@ def _read_config(path: Path) -> Mapping[str, Any]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InvalidModel(str(path), found="no such file", expected=wanted, remedy="Point spec.model.path at a model folder in Hugging Face layout.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidModel(str(path), found=f"a file that does not parse ({type(error).__name__})", expected=wanted, remedy="Copy the model again.") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise InvalidModel(str(path), found="no model_type", expected=wanted, remedy="Copy the model again.")

@@ -12,7 +12,7 @@ from medfinetune_api.plan import RunPlan
 
 from medfinetune_trainer.data.template import Renderer
 from medfinetune_trainer.data.volume import inside
-from medfinetune_trainer.model.architectures import text_config
+from medfinetune_trainer.model.architectures import LINEARS, text_config
 
 INDEX = "model.safetensors.index.json"
 
@@ -53,7 +53,7 @@ def _files(folder: Path) -> Iterator[Path]:
 def _shards(index: Path) -> set[str]:
     try:
         return set(map(str, json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         found = f"an index that does not parse ({type(error).__name__})"
         raise InvalidModel(str(index), found=found, expected="a JSON object with weight_map", remedy="Copy the model again.") from None
 
@@ -70,11 +70,21 @@ def refuse_misfit(plan: RunPlan, folder: Path, renderer: Renderer) -> None:
     if isinstance(known, int) and tokens > known:
         remedy = "Use the tokenizer that was published with the weights, or weights resized to this one."
         raise InvalidModel(file, found=f"vocab_size {known}", expected=f"at least {tokens}, for the tokens of its tokenizer", remedy=remedy)
+    _refuse_targets(plan, folder)
     positions, prefix = config.get("max_position_embeddings"), plan.tuning.prefix.num_virtual_tokens if plan.tuning.prefix else 0
     if isinstance(positions, int) and plan.data.max_length + prefix > positions:
         remedy = f"Lower maxLength to {max(0, positions - prefix)}, or choose a base with more positions."
         found = f"rows of {plan.data.max_length} tokens" + (f" behind a prefix of {prefix}" if prefix else "")
         raise InvalidManifest("spec.data.maxLength", found=found, expected=f"at most {positions}, max_position_embeddings of {file}", remedy=remedy)
+
+
+def _refuse_targets(plan: RunPlan, folder: Path) -> None:
+    """Raises InvalidManifest where a target module is no linear layer of the base's decoder layers."""
+    named = plan.tuning.lora.target_modules if plan.tuning.lora else "all-linear"
+    unknown = [] if named == "all-linear" else [name for name in named if name not in LINEARS]
+    if unknown:
+        found, expected = f"{', '.join(unknown)[:200]}, which {folder.name} does not have", f"all-linear, or some of {', '.join(LINEARS)}"
+        raise InvalidManifest("spec.tuning.lora.targetModules", found=found, expected=expected, remedy="Name linear layers of the decoder layers.")
 
 
 def _tokens(renderer: Renderer) -> int:

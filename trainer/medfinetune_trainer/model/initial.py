@@ -31,6 +31,7 @@ from medfinetune_trainer.model.initial_kinds import (
     prefix_shapes,
     prefix_values,
 )
+from medfinetune_trainer.model.stored import refuse_not_numbers
 
 FIELD = "spec.tuning.initialAdapter"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -57,10 +58,10 @@ def initial_sha256(plan: RunPlan) -> str | None:
 
 
 def require_initial(plan: RunPlan, base: Path) -> None:
-    """Refuse an initial adapter that is not what the manifest says, or does not fit the base in `base`; what reading its values shows is left to training.
+    """Refuse an initial adapter that is not what the manifest says, holds what is no number, or does not fit the base in `base` by its shapes.
 
     Raises:
-        InvalidModel: the adapter is not there, cannot be read, has another hash, or was made for another base.
+        InvalidModel: the adapter is not there, cannot be read, has another hash, or does not fit the base.
         InvalidManifest: it is of another method, rank, alpha or variant than the plan's.
     """
     folder, initial = initial_folder(plan), plan.tuning.initial_adapter
@@ -80,6 +81,7 @@ def require_initial(plan: RunPlan, base: Path) -> None:
     elif tuning.bottleneck is not None:
         _require_values(plan, bottleneck_values(tuning.bottleneck, architecture), _config(folder / BOTTLENECK_CONFIG))
         _require_shapes(folder / BOTTLENECK_WEIGHTS, bottleneck_shapes(tuning.bottleneck, architecture, held))
+    refuse_not_numbers(folder.glob("*.safetensors"))
 
 
 def _low_rank_values(lora: LoraPlan) -> Values:
@@ -143,7 +145,7 @@ def _is_target(module: str, lora: LoraPlan) -> bool:
 def _config(file: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _unreadable(file, type(error).__name__) from None
     if not isinstance(config, dict):
         raise _unreadable(file, "no JSON object")

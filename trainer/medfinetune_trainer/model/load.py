@@ -24,7 +24,8 @@ from transformers.quantizers import AutoHfQuantizer
 
 from medfinetune_trainer.model.architectures import Architecture
 from medfinetune_trainer.model.heap import blocks_of_their_own
-from medfinetune_trainer.model.weights import Stored, locate, read, require_finite
+from medfinetune_trainer.model.stored import Stored
+from medfinetune_trainer.model.weights import locate, read, require_finite
 
 
 def load_base(folder: Path, architecture: Architecture, quantization: Quantization, compute_dtype: torch.dtype, device: torch.device) -> PreTrainedModel:

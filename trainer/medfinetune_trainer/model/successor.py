@@ -14,7 +14,8 @@ from medfinetune_api.errors import Diverged
 from torch import Tensor
 
 from medfinetune_trainer.model.folder import weight_files
-from medfinetune_trainer.model.weights import DTYPES, Stored, header
+from medfinetune_trainer.model.stored import Stored, header
+from medfinetune_trainer.model.weights import DTYPES
 
 COMPANIONS = (".json", ".jinja", ".model", ".txt")
 """Files beside the weights that loading them needs: configs, the index of shards, tokenizer, chat template."""

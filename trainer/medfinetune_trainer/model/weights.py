@@ -8,22 +8,20 @@ a file that is larger than the memory a process may have cannot be made.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from medfinetune_api.errors import InvalidModel
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, dot_natural_key, rename_source_key
 
 from medfinetune_trainer.model.folder import weight_files
+from medfinetune_trainer.model.stored import Stored, header, not_numbers, unreadable
 
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 """What a weight may be stored as, in safetensors' words."""
@@ -32,19 +30,6 @@ DERIVED = r"rotary_emb\.inv_freq|(^|\.)position_ids$"
 CHUNK = 1 << 24
 """Bytes hashed at a time."""
 SAME_MODEL = "Copy the model again; config.json and the weights must be of the same model."
-
-
-@dataclass(frozen=True)
-class Stored:
-    """One tensor of one file."""
-
-    file: Path
-    key: str
-    shape: tuple[int, ...]
-    dtype: str
-    start: int
-    """Byte of the file at which it begins."""
-    end: int
 
 
 def locate(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
@@ -69,21 +54,6 @@ def stored_weights(folder: Path, model: PreTrainedModel) -> dict[str, Stored]:
     return _renamed(model, {name: stored for file in weight_files(folder) for name, stored in header(file).items()})
 
 
-def header(file: Path) -> dict[str, Stored]:
-    """The file's tensors by key. safetensors checks that they fill the file and do not overlap, but does not tell where they lie.
-
-    Raises InvalidModel where it cannot be read.
-    """
-    try:
-        with safe_open(file, framework="numpy"), file.open("rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            entries = json.loads(opened.read(size))
-    except (OSError, SafetensorError, ValueError) as error:
-        raise _unreadable(file, error) from error
-    entries.pop("__metadata__", None)
-    return {key: Stored(file, key, tuple(entry["shape"]), entry["dtype"], *(8 + size + at for at in entry["data_offsets"])) for key, entry in entries.items()}
-
-
 def read(wanted: Collection[Stored]) -> Iterator[tuple[Stored, Tensor]]:
     """Each tensor on the CPU as its file has it, in memory that the next one takes; every file is opened once. Raises InvalidModel where one cannot be read."""
     buffer = torch.empty(max((each.end - each.start for each in wanted), default=0), dtype=torch.uint8)
@@ -100,28 +70,14 @@ def read(wanted: Collection[Stored]) -> Iterator[tuple[Stored, Tensor]]:
                         raise EOFError
                     yield each, part.view(DTYPES[each.dtype]).view(each.shape)
         except (OSError, EOFError) as error:
-            raise _unreadable(file, error) from error
+            raise unreadable(file, error) from error
 
 
 def require_finite(stored: Stored, tensor: Tensor) -> None:
     """Raises InvalidModel where a value, as it is used, is NaN or infinite: one such weight makes every loss NaN."""
     low, high = torch.aminmax(tensor) if tensor.numel() else (tensor.sum(), tensor.sum())
     if not (torch.isfinite(low) and torch.isfinite(high)):
-        raise InvalidModel(
-            str(stored.file),
-            found=f"NaN or infinite values in {stored.key}, read as {str(tensor.dtype).removeprefix('torch.')}",
-            expected="finite weights",
-            remedy="Copy the model again and compare its hashes with the publisher's; a base in bf16 or fp32 may need another precision than FP16.",
-        )
-
-
-def _unreadable(file: Path, error: Exception) -> InvalidModel:
-    return InvalidModel(
-        str(file),
-        found=f"weights that cannot be read ({type(error).__name__})",
-        expected="complete safetensors files",
-        remedy="Copy the model again and compare its hashes with the publisher's.",
-    )
+        raise not_numbers(stored, str(tensor.dtype).removeprefix("torch."))
 
 
 def _renamed(model: PreTrainedModel, found: Mapping[str, Stored]) -> dict[str, Stored]:
@@ -158,7 +114,7 @@ def _digest(stored: Stored) -> bytes:
                 digest.update(part)
                 left -= len(part)
     except OSError as error:
-        raise _unreadable(stored.file, error) from error
+        raise unreadable(stored.file, error) from error
     return digest.digest()
 
 

@@ -14,9 +14,8 @@ LIMITS = (
     "free text, harmful advice, consistency, or how an answer was reached.",
     "An interval holds the error of drawing these n questions (Wilson, 95 %). It does not hold that of another training seed, another wording, or "
     "other questions than an examination's.",
-    "Where intervals of base and tuned model overlap, the difference may be chance. At fewer than 30 questions an interval says little.",
-    "A base with random weights, such as the examples', knows no medicine: on questions it was not trained on it stays at chance (25 % of four options, "
-    "20 % of five) before and after.",
+    "A change within noise shows neither a gain nor that nothing was lost: the smallest change shown says what these questions could have found. At fewer "
+    "than 30 questions an interval says little.",
     "A task that was trained on measures memory. It is in no language's figure.",
     "Questions were not searched for near copies among the training records.",
 )

@@ -29,7 +29,9 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from medfinetune_trainer.stages.node import Node, killed, workers
 from medfinetune_trainer.stages.outcome import STOP, Outcome, outcomes, root_cause
-from medfinetune_trainer.stages.watchdog import Watchdog, stall_seconds
+from medfinetune_trainer.stages.patience import stall_seconds
+from medfinetune_trainer.stages.watchdog import Watchdog
+from medfinetune_trainer.telemetry.heartbeat import beat
 from medfinetune_trainer.telemetry.server import serving
 
 STOP_SECONDS = "MEDFINETUNE_STOP_SECONDS"
@@ -79,6 +81,7 @@ def _supervised(node: Node, stage: Stage, folder: Path, watchdog: Watchdog) -> B
     deadline = None
     while agent.is_alive():
         agent.join(0.2)
+        beat()
         if deadline is None and (folder / STOP).exists():
             deadline = time.monotonic() + (float(os.environ.get(STOP_SECONDS, "600")) if stage is Stage.TRAIN else 0)
             if agent.is_alive() and not workers(folder):

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.errors import Interrupted, Refusal
 from medfinetune_api.exits import EXITS, Exit, exit_of
 from medfinetune_api.plan import RunPlan
@@ -31,8 +31,10 @@ from medfinetune_api.results import StageResult
 
 from medfinetune_trainer.artifacts.fence import cause_of
 from medfinetune_trainer.artifacts.files import storage_errors
+from medfinetune_trainer.artifacts.signing import signer
 from medfinetune_trainer.stages.holding import held, load_plan
 from medfinetune_trainer.stages.memory_errors import memory_refusal
+from medfinetune_trainer.stages.self_watch import watched
 from medfinetune_trainer.stages.surroundings import surroundings
 from medfinetune_trainer.telemetry.log import hush_libraries, stack, type_name
 
@@ -50,8 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     stage = Stage(arguments.stage)
     hush_libraries()
     with _stdout_for_the_result() as stdout:
-        result = _result(stage, arguments.plan)
-        _publish(result, stdout, arguments.termination_log)
+
+        def publish(result: StageResult) -> None:
+            _publish(result, stdout, arguments.termination_log)
+
+        result = _result(stage, arguments.plan, publish)
+        publish(result)
     return result.exit_code
 
 
@@ -63,10 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _result(stage: Stage, path: Path) -> StageResult:
-    """Run the stage and turn whatever happens into a StageResult."""
+def _result(stage: Stage, path: Path, publish: Callable[[StageResult], None]) -> StageResult:
+    """Run the stage and turn whatever happens into a StageResult; one that stands still is published at once, and the process ends."""
     try:
-        with _stopping(), _refusals(stage):
+        with _stopping(), _refusals(stage), watched(stage, lambda stalled: publish(StageResult.of(stage, stalled.exit, str(stalled)))):
             plan = load_plan(path)
             with storage_errors(plan.folder.root), held(plan, stage), _superseded(), surroundings(plan, stage):
                 return _run(stage, plan)
@@ -105,6 +111,9 @@ def _superseded() -> Iterator[None]:
 
 
 def _run(stage: Stage, plan: RunPlan) -> StageResult:
+    """A signing key that cannot sign is refused before anything is worked for: evaluate, which signs, comes last."""
+    if stage in WORK:
+        signer()
     module: Any = importlib.import_module(f"medfinetune_trainer.stages.{stage.value}")
     result: StageResult = module.run(plan)
     return result

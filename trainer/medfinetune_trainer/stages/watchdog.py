@@ -12,27 +12,22 @@ another node waits for it, is taken for a standstill: raise the timeout (`spec.r
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from medfinetune_api.errors import InvalidManifest, Stalled
+from medfinetune_api.errors import Stalled
 
 from medfinetune_trainer.stages.node import Node, workers
+from medfinetune_trainer.stages.patience import LONGEST_REST, REMEDY
 from medfinetune_trainer.stages.stacks import Stack, stack_of
 from medfinetune_trainer.telemetry.heartbeat import STARTING, Pulse, read_pulse
 from medfinetune_trainer.telemetry.log import say
 
-STALL_SECONDS = "MEDFINETUNE_STALL_SECONDS"
-DEFAULT_SECONDS = 1800.0
 PATIENCE = 1.125
 """How much longer a node waits whose own ranks are not at fault."""
-LONGEST_REST = 10.0
-"""Seconds between two looks, at most."""
-REMEDY = "See whether its volume, its device and its node answer; then start the stage again: it continues."
 
 
 Signs = tuple[Pulse | None, float]
@@ -105,18 +100,6 @@ class Watchdog:
 def _standing(folder: Path, rank: int, process: psutil.Process, pulse: Pulse | None) -> Standing:
     """Only a rank that has begun is asked for its stacks: any other would die of the signal."""
     return Standing(rank, pulse, stack_of(process, folder, rank, asked=pulse is not None))
-
-
-def stall_seconds() -> float:
-    """MEDFINETUNE_STALL_SECONDS: how long no rank may move; 1800 where it is unset. Raises InvalidManifest."""
-    text = os.environ.get(STALL_SECONDS, str(DEFAULT_SECONDS))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise InvalidManifest(STALL_SECONDS, found=text[:20], expected="a number of seconds above 0", remedy="Let the executor set it, or unset it.")
-    return seconds
 
 
 def _ranks(folder: Path) -> Iterator[tuple[int, tuple[psutil.Process, Signs]]]:

@@ -4,7 +4,7 @@ Whatever may take long says `beat()` each time it has moved: a micro-batch, a pa
 does not beat, and one that hangs does not either. The same rank answers STACK_SIGNAL with the Python stack of each of its threads, written by C code that
 needs neither the interpreter nor its lock, so that a rank that hangs in native code answers too.
 
-Where no heart was started (a test, a stage of one process) `beat` does nothing.
+A process that is no rank counts its beats for itself: `stages/self_watch` looks at them.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class _Heart:
 
 _mine: _Heart | None = None
 """Of this process: a process is one rank."""
+_moved = 0
+"""How often this process has moved, rank or not."""
 
 
 def start(folder: Path, rank: int) -> None:
@@ -53,9 +55,16 @@ def start(folder: Path, rank: int) -> None:
 
 def beat(phase: str | None = None) -> None:
     """This rank has moved; from now on it is at `phase`, where one is given. Takes microseconds; any thread may call it."""
+    global _moved
+    _moved += 1
     if _mine is not None:
         _mine.beats, _mine.phase = _mine.beats + 1, phase or _mine.phase
         os.pwrite(_mine.descriptor, f"{_mine.beats} {_mine.phase}".encode()[:_LENGTH].ljust(_LENGTH), 0)
+
+
+def moved() -> int:
+    """How often this process has moved since it began."""
+    return _moved
 
 
 def read_pulse(folder: Path, rank: int) -> Pulse | None:
