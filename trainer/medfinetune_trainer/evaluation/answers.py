@@ -13,7 +13,7 @@ from typing import Annotated
 from medfinetune_api.base import Contract
 from medfinetune_api.errors import OutputConflict
 from medfinetune_api.layout import RunFolder
-from medfinetune_api.results_evaluation import MetricName, SubjectName
+from medfinetune_api.results_evaluation import GroupLabel, MetricName, SubjectName
 from medfinetune_api.scalars import Count, Fraction, Sha256
 from pydantic import Field, ValidationError
 
@@ -29,6 +29,8 @@ class Answer(Contract):
     """SHA-256 of the prompt as it was asked, options included: equal where the same was asked."""
     subject: SubjectName = ""
     """As the file names it; empty where it names none."""
+    groups: Annotated[tuple[GroupLabel, ...], Field(max_length=8)] = ()
+    """By what else it is told apart: `year=2022`, `law=yes`."""
     right: bool | None = None
     """Whether the right option was chosen; absent where answers are measured instead."""
     chosen: Count | None = None

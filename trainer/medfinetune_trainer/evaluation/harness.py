@@ -4,7 +4,8 @@ The harness's `evaluate` is called and not its `simple_evaluate`, which adds wha
 the git commit of whatever folder it stands in. What a reader needs of those (model, template, versions, batch size) is added here.
 
 Scoring is by letter likelihood: one forward pass a question, whose last position gives the log-likelihood of every choice (the harness groups requests that
-differ in their last token only). The harness's own KorMedMCQA task generates text and expects digits: ours asks otherwise, and so goes under its own name.
+differ in their last token only). The harness's own KorMedMCQA task generates text and reads a letter from it, and its HEAD-QA tasks score the options' words
+without letters: ours ask otherwise, and so go under their own names.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from medfinetune_api.choices import Stage
 from medfinetune_trainer.data.records import Message, Record
 from medfinetune_trainer.data.template import Renderer
 from medfinetune_trainer.data.tokenise import encode_batch
+from medfinetune_trainer.evaluation.groups import groups_of
 from medfinetune_trainer.model.sharding import is_alone
 from medfinetune_trainer.optim.fitting import Fitting
 from medfinetune_trainer.telemetry.heartbeat import beat
@@ -118,10 +120,11 @@ class ExamTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no type
         name: of the task in results.
         records: questions, at least one.
         prompt: template of the prompt, for the results' `configs`.
+        orders: which of the file's options stands under each letter, a record each; none where they stand as the file has them.
     """
 
-    def __init__(self, name: str, records: Sequence[Record], prompt: str) -> None:
-        self._records = records
+    def __init__(self, name: str, records: Sequence[Record], prompt: str, orders: Sequence[tuple[int, ...]] = ()) -> None:
+        self._records, self._orders = records, orders
         config = {
             "task": name,
             "test_split": "test",
@@ -135,10 +138,19 @@ class ExamTask(ConfigurableTask):  # type: ignore[misc]  # lm-eval ships no type
         }
         super().__init__(config=config)
 
+    @property
+    def count(self) -> int:
+        """Questions that are asked."""
+        return len(self._records)
+
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Take the records instead; the harness calls this from its constructor."""
         columns = ("where", "id", "subject", "prompt", "answer")
-        rows = [{name: getattr(record, name) for name in columns} | {"choices": list(record.choices)} for record in self._records]
+        rows = [
+            {name: getattr(record, name) for name in columns} | {"choices": list(record.choices), "groups": list(groups_of(record))} for record in self._records
+        ]
+        for row, order in zip(rows, self._orders, strict=bool(self._orders)):
+            row["order"] = list(order)
         self.dataset = {"test": datasets.Dataset.from_list(rows)}
 
     def build_all_requests(self, **kwargs: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from medfinetune_api.choices import Format
+from medfinetune_api.choices import Format, Scoring
 from medfinetune_api.errors import InvalidData
 from medfinetune_api.plan_evaluation import TaskPlan
 
@@ -40,14 +40,21 @@ def read_questions(task: TaskPlan, mount: Path, seed: int, alike: Collection[int
     """
     records = list(read_source(task, mount))
     for record in records:
-        if record.answer < 0:
-            remedy = "Evaluate on examination questions: MedQA, KorMedMCQA, PubMedQA or Exam."
-            raise InvalidData(record.where, found=f"a record of format {task.format.value} without choices", expected="a question with choices", remedy=remedy)
+        _refuse_unanswerable(task, record)
     resembling = {number - 1 for number in alike or ()}
     left = [index for index in range(len(records)) if ask_alike or index not in resembling]
     chosen = stratified_sample([records[index].subject for index in left], task.limit, seed)
     keys = frozenset((records[index].where, sha256(records[index].prompt.encode()).hexdigest()) for index in resembling)
     return Questions([records[left[index]] for index in chosen], len(records), None if alike is None else keys, len(records) - len(left))
+
+
+def _refuse_unanswerable(task: TaskPlan, record: Record) -> None:
+    if record.answer < 0:
+        remedy = "Evaluate on examination questions: MedQA, KorMedMCQA, PubMedQA, MedMCQA, HeadQA, MMLU, USMLE or Exam."
+        raise InvalidData(record.where, found=f"a record of format {task.format.value} without choices", expected="a question with choices", remedy=remedy)
+    if record.also_right and task.scoring is Scoring.LETTER:
+        remedy = f"Set scoring: Generation of task {task.name}: the letters that the model writes are compared with all right ones."
+        raise InvalidData(record.where, found=f"a question with {len(record.right)} right answers", expected="one where scoring is Letter", remedy=remedy)
 
 
 def prompt_template(task: TaskPlan, options: int) -> str:

@@ -9,10 +9,11 @@ from statistics import NormalDist
 from medfinetune_api.results_evaluation import Score
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(correct: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Lower and upper bound of a proportion: the score interval without continuity correction (Wilson 1927, JASA 22(158), 209-212).
 
-    It keeps its coverage at small n and near 0 and 1, where the normal interval leaves [0, 1]. Raises ValueError unless 0 <= correct <= n and n > 0.
+    It keeps its coverage at small n and near 0 and 1, where the normal interval leaves [0, 1]. `correct` is no whole number where each of n counts
+    by a share. Raises ValueError unless 0 <= correct <= n and n > 0.
     """
     if not 0 <= correct <= n or n == 0:
         raise ValueError(f"{correct} of {n} is no proportion")

@@ -23,8 +23,9 @@ from transformers.utils.logging import disable_progress_bar
 from medfinetune_trainer.contamination.record import asks_contaminated, contaminated
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
+from medfinetune_trainer.evaluation.exams import exam_tasks, task_names
 from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
-from medfinetune_trainer.evaluation.questions import Questions, prompt_template, read_questions
+from medfinetune_trainer.evaluation.questions import Questions, read_questions
 from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.folder import model_folder
 from medfinetune_trainer.model.full import Full
@@ -43,11 +44,11 @@ def ask(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, f
         Diverged: a model answers with likelihoods that are not finite. StorageFailed.
     """
     questions = questions_of(plan)
-    missing = ranks.from_zero(lambda: _missing(plan, questions))
+    missing = ranks.from_zero(lambda: _missing(plan))
     if missing:
         disable_progress_bar()
-        tasks = [ExamTask(task.name, questions[task.name].asked, _prompt(plan, task.name, questions)) for task in plan.evaluation.tasks]
-        _ask_variants(plan, missing, tasks, ranks, device, QuestionCount(folder, len(missing) * sum(len(found.asked) for found in questions.values())))
+        tasks = [exam for task in plan.evaluation.tasks for exam in exam_tasks(task, questions[task.name].asked, plan.training.seed)]
+        _ask_variants(plan, missing, tasks, ranks, device, QuestionCount(folder, len(missing) * sum(exam.count for exam in tasks)))
     return {}
 
 
@@ -65,9 +66,10 @@ def trained_folder(plan: RunPlan) -> Path:
     raise OutputConflict(str(plan.folder.final), found="no such folder", expected="train complete", remedy="Run the stage train of this plan first.")
 
 
-def _missing(plan: RunPlan, questions: Mapping[str, Questions]) -> list[str]:
+def _missing(plan: RunPlan) -> list[str]:
+    asked = [name for task in plan.evaluation.tasks for name in task_names(task)]
     variants = ["base", "tuned"] if plan.evaluation.baseline else ["tuned"]
-    return [variant for variant in variants if questions and not results.is_complete(plan.folder.evaluation, variant, questions)]
+    return [variant for variant in variants if asked and not results.is_complete(plan.folder.evaluation, variant, asked)]
 
 
 def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTask], ranks: Ranks, device: torch.device, count: QuestionCount) -> None:
@@ -94,8 +96,3 @@ def _answering(plan: RunPlan, variants: Sequence[str], ranks: Ranks, device: tor
     for variant in variants:
         with tuning.disabled(model) if variant == "base" else nullcontext():
             yield variant, model
-
-
-def _prompt(plan: RunPlan, name: str, questions: dict[str, Questions]) -> str:
-    task = next(task for task in plan.evaluation.tasks if task.name == name)
-    return prompt_template(task, len(questions[name].asked[0].choices))

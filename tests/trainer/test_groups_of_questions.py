@@ -1,0 +1,58 @@
+"""What tells questions apart beside their subject: year, and whether a Korean question cites a statute by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from medfinetune_api.choices import Format
+from medfinetune_trainer.data.formats import read_source
+from medfinetune_trainer.data.records import Message, Record
+from medfinetune_trainer.evaluation.groups import groups_of, score_by_group
+from medfinetune_trainer.evaluation.statistics import score
+from support.records import real_data, source
+
+
+def record(question: str, language: str = "ko", year: str = "") -> Record:
+    turns = Message("user", question), Message("assistant", "A")
+    return Record("a.csv:2", "1", "s", language, "", "", turns, question, ("x", "y"), ("A", "B"), 0, year=year)
+
+
+@pytest.mark.parametrize(
+    ("question", "language", "law"),
+    [
+        ("「의료법」에 따라 옳은 것은?", "ko", "yes"),
+        ("다음은 「감염병의 예방 및 관리에 관한 법률」의 내용이다.", "ko-KR", "yes"),
+        ("「의약품등의 안정성시험 기준」은?", "ko", "no"),
+        ("의료법에 따라 옳은 것은?", "ko", "no"),
+        ("「용기」와 「보관법 예」는?", "ko", "no"),
+        ("「의료법」", "en", None),
+    ],
+)
+def test_a_question_of_law_cites_a_statute_by_name(question: str, language: str, law: str | None) -> None:
+    assert groups_of(record(question, language)) == ((f"law={law}",) if law else ())
+    assert groups_of(record(question, language, "2022"))[0] == "year=2022"
+
+
+def test_a_label_that_all_bear_tells_nothing_apart() -> None:
+    asked = [(("year=2022", "law=yes"), True), (("year=2022", "law=no"), False), (("year=2022", "law=no"), True)]
+    assert score_by_group(asked) == {"law=no": score([False, True]), "law=yes": score([True])}
+    assert score_by_group([]) == {}
+
+
+def test_the_published_examinations_have_408_questions_of_law() -> None:
+    data, law, years = real_data(), Counter[str](), Counter[str]()
+    for subject in ("doctor", "nurse", "pharm", "dentist"):
+        for split in ("train", "valid", "test"):
+            for one in read_source(source(f"kormedmcqa/{subject}/{split}.csv", Format.KORMEDMCQA, language="ko"), data):
+                year, statute = groups_of(one)
+                law[f"{subject} {statute}"] += 1
+                years[f"{split} {year[5:]}"] += 1
+    assert {name: count for name, count in law.items() if name.endswith("yes")} == {
+        "doctor law=yes": 62,
+        "nurse law=yes": 127,
+        "pharm law=yes": 119,
+        "dentist law=yes": 100,
+    }
+    assert sum(law.values()) == 7469
+    assert {name for name in years if not name.startswith("train")} == {"valid 2021", "test 2022", "test 2023", "test 2024"}
