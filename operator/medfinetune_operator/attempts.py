@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.scalars import ENTRIES
 from medfinetune_api.status import Attempt, FineTuneStatus
 
@@ -73,7 +73,7 @@ def follow(draft: Draft) -> None:
             fields |= {"running_time": running, "endings": with_endings(attempt.endings, draft.pods(attempt))}
         if any(getattr(attempt, name) != value for name, value in fields.items()):
             attempt = draft.replace_attempt(attempt, **fields)
-        if attempt.running_time and attempt.stage is not Stage.PURGE and draft.status.delays:
+        if attempt.running_time and attempt.stage in WORK and draft.status.delays:
             draft.update(delays=0)
 
 

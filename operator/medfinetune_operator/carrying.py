@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.conditions import ConditionReason, ConditionType
 from medfinetune_api.status import Attempt
 
@@ -53,12 +53,12 @@ def tend(draft: Draft, attempt: Attempt) -> None:
 
 
 def missing(draft: Draft, stage: Stage) -> tuple[Child, ...]:
-    """What must exist before, and while, a Job of the stage does. The purge makes no claim: where there is none, nothing lies on it."""
+    """What must exist before, and while, a Job of the stage does. Purge and release make no claim: where there is none, nothing lies on it."""
     needed = [Child.PLAN, Child.POLICY]
     if draft.run.is_gang(stage):
         needed.append(Child.SERVICE)
     prepared = is_true(draft.status, ConditionType.PREPARED)  # a claim that is gone by then took the run's folder with it: an empty one is no remedy
-    if stage is not Stage.PURGE and not prepared and draft.run.spec and draft.run.spec.output.volume.claim_template:
+    if stage in WORK and not prepared and draft.run.spec and draft.run.spec.output.volume.claim_template:
         needed.append(Child.CLAIM)
     return tuple(child for child in needed if child not in draft.seen.children)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK
 from medfinetune_api.conditions import ConditionReason
 from medfinetune_api.exits import Exit
 from medfinetune_api.status import Attempt
@@ -31,8 +31,8 @@ def close_ended(draft: Draft) -> None:
 
 
 def close(draft: Draft, attempt: Attempt, verdict: Verdict) -> None:
-    """Write down how an attempt ended, and count what it cost. The purge costs nothing: the run has ended."""
-    is_work = attempt.stage is not Stage.PURGE
+    """Write down how an attempt ended, and count what it cost. Purge and release cost nothing: the run has ended."""
+    is_work = attempt.stage in WORK
     charged = is_work and fate(verdict.reason).charged
     draft.update(
         active_seconds=draft.status.active_seconds + active_seconds(draft, attempt),

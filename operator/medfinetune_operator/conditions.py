@@ -14,6 +14,7 @@ STAGE_CONDITION = {
     Stage.TRAIN: ConditionType.TRAINED,
     Stage.EVALUATE: ConditionType.EVALUATED,
     Stage.PURGE: ConditionType.PURGED,
+    Stage.RELEASE: ConditionType.RELEASED,
 }
 """The condition that is true once a stage is complete."""
 

@@ -89,9 +89,11 @@ class Draft:
         self.run = replace(self.run, status=with_condition(self.status, wanted))
 
     def stage_waits(self, stage: Stage, waiting: Waiting) -> None:
-        """Say why `stage` is not complete; a trouble that is new is an event. A stage that is complete stays so."""
+        """Say why `stage` is not complete; a trouble that is new is an event. A stage that is complete stays so; nothing waits for the release of a
+        run that is not in quarantine.
+        """
         before = condition(self.status, STAGE_CONDITION[stage])
-        if is_true(self.status, STAGE_CONDITION[stage]):
+        if is_true(self.status, STAGE_CONDITION[stage]) or (stage is Stage.RELEASE and not is_true(self.status, ConditionType.QUARANTINED)):
             return
         if waiting.reason in TROUBLES and (before is None or before.reason is not waiting.reason):
             self.note(waiting.reason, waiting.message, warning=True)

@@ -1,8 +1,10 @@
-"""The end of a run: how it is declared, and what still happens after it. The purge of record text, the time to live, and nothing else."""
+"""The end of a run: how it is declared, and what still happens after it. The purge of record text, the release of what a gate has
+stopped, the time to live, and nothing else.
+"""
 
 from __future__ import annotations
 
-from medfinetune_api.choices import WORK, Stage
+from medfinetune_api.choices import AFTERWARDS, WORK, Stage
 from medfinetune_api.conditions import ConditionReason, ConditionStatus, ConditionType, Phase
 from medfinetune_api.plan import RunPlan
 
@@ -11,6 +13,7 @@ from medfinetune_operator.carrying import begin, tend
 from medfinetune_operator.conditions import STAGE_CONDITION, condition, is_true
 from medfinetune_operator.draft import Draft
 from medfinetune_operator.observation import Child
+from medfinetune_operator.releasing import is_quarantined, release_left
 from medfinetune_operator.verdict import fate
 from medfinetune_operator.waiting import is_output
 
@@ -44,10 +47,12 @@ def after_end(draft: Draft) -> None:
     if not open_attempts(draft.status):
         if _purge_left(draft):
             begin(draft, Stage.PURGE)
+        elif release_left(draft):
+            begin(draft, Stage.RELEASE)
         else:
             _time_to_live(draft)
-    purging = any(each.stage is Stage.PURGE for each in open_attempts(draft.status))
-    draft.update(stage=Stage.PURGE if purging else None)
+    shown = AFTERWARDS if is_quarantined(draft) else (Stage.PURGE,)
+    draft.update(stage=next((each.stage for each in open_attempts(draft.status) if each.stage in shown), None))
 
 
 def _end(draft: Draft, phase: Phase, reason: ConditionReason, message: str, *, succeeded: bool) -> None:

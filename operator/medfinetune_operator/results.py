@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from medfinetune_operator.conditions import STAGE_CONDITION, is_terminal
 from medfinetune_operator.draft import Draft
 from medfinetune_operator.progress import complete_progress
+from medfinetune_operator.releasing import is_quarantined, released
 
 MOST_STEPS = 2**53 - 1
 """Highest count that status can hold."""
@@ -31,7 +32,11 @@ def take_result(draft: Draft, attempt: Attempt) -> Attempt:
     if attempt.stage is Stage.EVALUATE:
         take_tasks(draft, attempt)
         show_artifacts(draft, released=True)
-    if attempt.stage is Stage.PURGE or not is_terminal(draft.status):
+    if attempt.stage is Stage.RELEASE:
+        if is_quarantined(draft):
+            show_artifacts(draft, released=True)
+            released(draft)
+    elif attempt.stage is Stage.PURGE or not is_terminal(draft.status):
         draft.set_condition(STAGE_CONDITION[attempt.stage], True, ConditionReason.SUCCEEDED, f"{draft.job_name(attempt)} is complete.")
     return attempt
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.errors import InvalidManifest, Refusal
-from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER
+from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER, RELEASE_ANNOTATION, RELEASED_BY_ANNOTATION
 from medfinetune_api.plan import Identity, Mounts, RunPlan
 from medfinetune_api.resolve import resolve
+from medfinetune_api.results_gates import ReleaseRequest
 from medfinetune_api.spec import FineTuneSpec
 from medfinetune_api.status import FineTuneStatus
 from pydantic import ValidationError
@@ -33,6 +34,8 @@ class Run:
     """The resolved plan, or why there never will be one."""
     status: FineTuneStatus
     resource_version: str
+    release: ReleaseRequest | Refusal | None = None
+    """By which decision it is to be released, where its annotations hold one; or why that cannot be recorded."""
 
     @property
     def name(self) -> str:
@@ -80,6 +83,7 @@ def read_run(body: Mapping[str, Any], before: Run | None = None) -> Run:
         plan=plan,
         status=_status(body.get("status") or {}),
         resource_version=meta["resourceVersion"],
+        release=_release(meta.get("annotations") or {}),
     )
 
 
@@ -104,6 +108,22 @@ def _planned(spec: Mapping[str, Any], identity: Identity) -> tuple[FineTuneSpec 
         return parsed, resolve(parsed, identity, MOUNTS)
     except Refusal as refusal:
         return parsed, refusal
+
+
+def _release(annotations: Mapping[str, str]) -> ReleaseRequest | Refusal | None:
+    """Who may have written it is the admission policy's to say; without that, the operator's settings heed none."""
+    reason = annotations.get(RELEASE_ANNOTATION, "")
+    if not reason.strip():
+        return None
+    try:
+        return ReleaseRequest(by=annotations.get(RELEASED_BY_ANNOTATION, ""), reason=reason)
+    except ValidationError:
+        return InvalidManifest(
+            f"metadata.annotations[{RELEASE_ANNOTATION}]",
+            found="a decision that cannot be recorded",
+            expected=f"a reason in one line of at most 1000 characters, and in {RELEASED_BY_ANNOTATION} who decides",
+            remedy="Set both annotations together.",
+        )
 
 
 def _status(status: Mapping[str, Any]) -> FineTuneStatus:

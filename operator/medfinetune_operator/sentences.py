@@ -32,7 +32,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.STALLED: f"{LOGS}, and look at the named node's GPU and network, {AGAIN}",
     Reason.GANG_LOST: f"{LOGS}, and check that the nodes reach each other, {AGAIN}",
     Reason.HOST_OUT_OF_MEMORY: f"Raise the memory in spec.resources of this stage, {AGAIN}",
-    Reason.GATE_FAILED: f"Compare base and tuned in status.results, change data or training, {AGAIN}",
+    Reason.GATE_FAILED: f"The run's report.html names the gates. Change data or training, {AGAIN} Or let somebody who may release it: docs/gates.md.",
     Reason.EVIDENCE_LOST: f"Leave Jobs and pods of a run to the operator (runPolicy.suspend and cancel stop them), {AGAIN}",
     Reason.CANCELLED: "To train it after all, apply the manifest under another name.",
     Reason.DEADLINE_EXCEEDED: f"Raise the deadline or choose more GPUs, {AGAIN}",
@@ -47,6 +47,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.CONTAINER_FAILED: "Ask the cluster's administrator: `kubectl describe pod` says what the node lacks.",
     Reason.UNSCHEDULABLE: "Free room on the nodes, or apply the run under another name with smaller spec.resources; `kubectl describe pod` says what is short.",
     Reason.NODE_LOST: "If the node is powered off for good, taint it with node.kubernetes.io/out-of-service=nodeshutdown:NoExecute, or delete its Node object.",
+    Reason.RELEASE_FAILED: "Read `medfinetune logs {run} --stage release`; it may be released where its output volume is mounted, by `medfinetune release`.",
     Reason.PURGE_FAILED: "Read `medfinetune logs {run}`, then delete the working files in folder {folder} of claim {claim} by hand.",
 }
 """What to do, where something is to be done. `{run}`, `{folder}` and `{claim}` are the run's own names."""

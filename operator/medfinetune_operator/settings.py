@@ -40,6 +40,9 @@ class Settings(Contract):
     """What a run may ask for beyond the defaults."""
     watch_namespaces: tuple[str, ...] = ()
     """Namespaces whose runs are carried; empty means all, which needs a ClusterRole."""
+    release: bool = False
+    """Whether an annotation releases a quarantined run. Only with the admission policy of operator/deploy/release.yaml: without it, whoever may edit runs could
+    set one, in anybody's name."""
     pod_security: Mapping[str, Any] = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
     """Ids of the pods; empty where the platform assigns them (OpenShift)."""
     stop_seconds: Annotated[float, Field(gt=0, le=86400)] = 600

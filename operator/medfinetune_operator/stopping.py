@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.conditions import ConditionReason, ConditionType
 from medfinetune_api.status import Attempt
 
 from medfinetune_operator.attempts import ORDER, open_attempts
-from medfinetune_operator.conditions import condition, is_terminal
+from medfinetune_operator.conditions import condition, is_terminal, is_true
 from medfinetune_operator.draft import Draft, Waiting
 from medfinetune_operator.observation import Job
 from medfinetune_operator.progress import pod_of_rank, slowest, still_since
@@ -15,8 +15,8 @@ from medfinetune_operator.sentences import MEANINGS
 
 
 def owner_stops(draft: Draft, attempt: Attempt) -> ConditionReason | None:
-    """Whether a later attempt, the run's end or its owner's word stops an attempt, seen or not. The purge is nobody's to stop."""
-    if attempt.stage is Stage.PURGE:
+    """Whether a later attempt, the run's end or its owner's word stops an attempt, seen or not. The purge is nobody's to stop, nor is a release that is due."""
+    if attempt.stage is Stage.PURGE or (attempt.stage is Stage.RELEASE and is_true(draft.status, ConditionType.QUARANTINED)):
         return None
     if attempt is not max(open_attempts(draft.status), key=lambda each: (ORDER.index(each.stage), each.number)):
         return ConditionReason.INTERRUPTED
@@ -32,7 +32,7 @@ def why_stop(draft: Draft, attempt: Attempt, job: Job) -> Waiting | None:
     """The reason to stop a live attempt, and the sentence that says so; None to let it go on."""
     if reason := owner_stops(draft, attempt):
         return _stops(draft, attempt, reason, MEANINGS[reason])
-    if attempt.stage is not Stage.PURGE and deadline_passed(draft, attempt):
+    if attempt.stage in WORK and deadline_passed(draft, attempt):
         return _stops(draft, attempt, ConditionReason.DEADLINE_EXCEEDED, MEANINGS[ConditionReason.DEADLINE_EXCEEDED])
     begun = max(filter(None, (job.started, attempt.starting_time)), default=None)
     if not job.suspended and attempt.running_time is None and job.started and begun and draft.passed(begun, draft.policy.scheduling_timeout_seconds):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from medfinetune_api.choices import AccessMode, Stage
+from medfinetune_api.choices import WORK, AccessMode, Stage
 from medfinetune_api.conditions import ConditionReason, ConditionType
 from medfinetune_api.spec import FineTuneSpec
 from medfinetune_api.status import Attempt
@@ -13,6 +13,7 @@ from medfinetune_api.status import Attempt
 from medfinetune_operator.conditions import is_true
 from medfinetune_operator.draft import Draft, Waiting
 from medfinetune_operator.observation import Claim, Job, Pod
+from medfinetune_operator.resources.stages import reads_base
 from medfinetune_operator.settings import Allowed
 
 READ_ONLY_MANY = "ReadOnlyMany"
@@ -41,7 +42,7 @@ def claims_wait(draft: Draft, stage: Stage) -> Waiting | None:
     made = draft.run.spec is not None and draft.run.spec.output.volume.claim_template is not None
     for claim in draft.seen.claims:
         output = is_output(claim)
-        if stage is Stage.PURGE and not output:
+        if not output and claim.field not in _read_by(draft, stage):
             continue
         if claim.phase is None and output and is_true(draft.status, ConditionType.PREPARED):
             return _claim(
@@ -57,6 +58,13 @@ def claims_wait(draft: Draft, stage: Stage) -> Waiting | None:
             wanted = f"{' or '.join(expected)}, for spec.parallelism.nodes is {draft.run.spec.parallelism.nodes}"
             return _claim(draft, claim, ConditionReason.VOLUME_NOT_SHARED, found, wanted)
     return None
+
+
+def _read_by(draft: Draft, stage: Stage) -> tuple[str, ...]:
+    """Fields of the claims that a stage reads besides the output's."""
+    if stage in WORK:
+        return ("spec.model.volume", "spec.data.volume")
+    return ("spec.model.volume",) if draft.run.spec and reads_base(draft.run, stage) else ()
 
 
 def is_output(claim: Claim) -> bool:

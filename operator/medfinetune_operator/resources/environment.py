@@ -6,6 +6,7 @@ from typing import Any
 
 from medfinetune_api.choices import Stage
 from medfinetune_api.objects import INDEX_LABEL, METRICS_PORT, RENDEZVOUS_PORT, job_name
+from medfinetune_api.results_gates import ReleaseRequest
 from medfinetune_api.status import Attempt
 
 from medfinetune_operator.resources.stages import gpus_of
@@ -36,7 +37,15 @@ def _product(run: Run, attempt: Attempt, settings: Settings) -> dict[str, str]:
         "MEDFINETUNE_STALL_SECONDS": str(max(1, int(STALL_SHARE * run.spec.run_policy.stall_timeout_seconds))),
         "MEDFINETUNE_STOP_SECONDS": str(settings.stop_seconds),
     }
-    return fixed | ({"MEDFINETUNE_MICRO_BATCH": str(attempt.micro_batch)} if attempt.micro_batch else {})
+    return fixed | ({"MEDFINETUNE_MICRO_BATCH": str(attempt.micro_batch)} if attempt.micro_batch else {}) | _decision(run, attempt.stage)
+
+
+def _decision(run: Run, stage: Stage) -> dict[str, str]:
+    """Who releases the run and why, word for word: Kubernetes would put other variables in the place of `$(NAME)`, and reads `$$` as `$`."""
+    if stage is not Stage.RELEASE or not isinstance(run.release, ReleaseRequest):
+        return {}
+    words = {"MEDFINETUNE_RELEASED_BY": run.release.by, "MEDFINETUNE_RELEASE_REASON": run.release.reason}
+    return {name: text.replace("$", "$$") for name, text in words.items()}
 
 
 def _ranks(run: Run, attempt: Attempt) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.spec_pods import ResourceRequirements
 
 from medfinetune_operator.run import Run
@@ -22,6 +22,12 @@ def gpus_of(run: Run, stage: Stage) -> int:
     return per_node if run.is_gang(stage) else min(1, per_node)
 
 
+def reads_base(run: Run, stage: Stage) -> bool:
+    """Whether the pods of `stage` see the base model: all that work, and a release that merges into it."""
+    assert run.spec is not None
+    return stage in WORK or (stage is Stage.RELEASE and run.spec.output.merge)
+
+
 def resources_of(run: Run, stage: Stage) -> dict[str, Any]:
     """The container's requests and limits, GPUs among the limits."""
     requirements, gpus = _requirements(run, stage), gpus_of(run, stage)
@@ -32,7 +38,7 @@ def resources_of(run: Run, stage: Stage) -> dict[str, Any]:
 
 
 def _requirements(run: Run, stage: Stage) -> ResourceRequirements:
-    """Evaluate's default to train's. Purge takes prepare's: a namespace whose quota wants requests and limits has let those pass."""
+    """Evaluate's default to train's. Purge and release take prepare's: a namespace whose quota wants requests and limits has let those pass."""
     assert run.spec is not None
     spec = run.spec.resources
     found = {Stage.TRAIN: spec.train, Stage.EVALUATE: spec.evaluate or spec.train}.get(stage, spec.prepare)

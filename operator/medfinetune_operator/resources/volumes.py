@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from medfinetune_api.choices import Stage
+from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER, PLAN_FOLDER
 
-from medfinetune_operator.resources.stages import COMPUTING
+from medfinetune_operator.resources.stages import COMPUTING, reads_base
 from medfinetune_operator.run import Run
 
 
@@ -49,10 +49,10 @@ def mounts(run: Run, stage: Stage) -> list[dict[str, Any]]:
 def _roles(run: Run, stage: Stage) -> list[_Role]:
     assert run.spec is not None
     output = _Role("output", run.claim, OUTPUT_FOLDER, False)
-    if stage is Stage.PURGE:
-        return [output]
     models, data = run.spec.model.volume.persistent_volume_claim, run.spec.data.volume.persistent_volume_claim
-    return [_Role("models", models.claim_name, MODELS_FOLDER, True), _Role("data", data.claim_name, DATA_FOLDER, True), output]
+    base = [_Role("models", models.claim_name, MODELS_FOLDER, True)] if reads_base(run, stage) else []
+    records = [_Role("data", data.claim_name, DATA_FOLDER, True)] if stage in WORK else []
+    return [*base, *records, output]
 
 
 def _claim(name: str, roles: list[_Role]) -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""The release of a run that a gate has stopped: whether one is asked for and may be, and what it changes. Its Job does it; nothing here touches a file."""
+
+from __future__ import annotations
+
+from medfinetune_api.choices import Stage
+from medfinetune_api.conditions import ConditionReason, ConditionType, Phase
+from medfinetune_api.errors import Refusal
+from medfinetune_api.results_gates import ReleaseRequest
+
+from medfinetune_operator.attempts import MAX_NUMBER, attempts_of, last_attempt, next_number
+from medfinetune_operator.conditions import condition, is_true
+from medfinetune_operator.draft import Draft
+from medfinetune_operator.verdict import fate
+
+ATTEMPTS = 3
+"""Failures of the release until a person has to see to it."""
+OFF = (
+    "A release is asked for, but it is off in this cluster (`release: false` in the operator's settings). Ask the cluster's administrator, or run "
+    "`medfinetune release` where the output volume is mounted."
+)
+
+
+def is_quarantined(draft: Draft) -> bool:
+    """Whether a gate has stopped the run, and nobody has released it."""
+    return is_true(draft.status, ConditionType.QUARANTINED)
+
+
+def release_left(draft: Draft) -> bool:
+    """Whether an attempt to release the run is to begin. Where one is asked for that will not, the condition and one event say why."""
+    asked = draft.run.release
+    if not is_quarantined(draft) or asked is None:
+        return False
+    if isinstance(asked, Refusal):
+        return _refused(draft, ConditionReason.RELEASE_FAILED, str(asked))
+    if not draft.settings.release:
+        return _refused(draft, ConditionReason.RELEASE_OFF, OFF)
+    if _used_up(draft):
+        return _refused(draft, ConditionReason.RELEASE_FAILED, f"Nothing is released. {draft.remedy(ConditionReason.RELEASE_FAILED)}")
+    return True
+
+
+def released(draft: Draft) -> None:
+    """The Job of the release is complete: the run is no longer in quarantine. That its gate failed, and so the run, stays so."""
+    who = draft.run.release.by if isinstance(draft.run.release, ReleaseRequest) else "somebody"
+    message = f"Released against its gates by {who}; folder {draft.run.identity.folder} of claim {draft.run.claim} holds the record."
+    draft.set_condition(ConditionType.RELEASED, True, ConditionReason.RELEASED, message)
+    draft.set_condition(ConditionType.QUARANTINED, False, ConditionReason.RELEASED, message)
+    draft.update(phase=Phase.RELEASED)
+    draft.note(ConditionReason.RELEASED, message, warning=True)
+
+
+def _used_up(draft: Draft) -> bool:
+    """Whether no further attempt helps, or is left. What disrupts a pod says nothing of the release."""
+    last, failures = last_attempt(draft.status, Stage.RELEASE), [each for each in attempts_of(draft.status, Stage.RELEASE) if each.reason]
+    if last is None:
+        return False
+    final = last.reason is not None and not fate(last.reason).retryable
+    charged = [each for each in failures if each.reason and fate(each.reason) != fate(ConditionReason.DISRUPTED)]
+    return final or len(charged) >= ATTEMPTS or next_number(draft.status, Stage.RELEASE) > MAX_NUMBER
+
+
+def _refused(draft: Draft, reason: ConditionReason, message: str) -> bool:
+    before = condition(draft.status, ConditionType.RELEASED)
+    if before is None or before.reason is not reason:
+        draft.note(reason, message, warning=True)
+    draft.set_condition(ConditionType.RELEASED, False, reason, message)
+    return False
