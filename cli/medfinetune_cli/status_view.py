@@ -16,7 +16,13 @@ from rich.text import Text
 from medfinetune_cli.run_state import RunState
 from medfinetune_cli.waiting import Wait, wait_of
 
-PHASE_STYLE = {Phase.SUCCEEDED: "bold green", Phase.FAILED: "bold red", Phase.CANCELLED: "bold red", Phase.QUARANTINED: "bold yellow"}
+PHASE_STYLE = {
+    Phase.SUCCEEDED: "bold green",
+    Phase.FAILED: "bold red",
+    Phase.CANCELLED: "bold red",
+    Phase.QUARANTINED: "bold yellow",
+    Phase.RELEASED: "bold yellow",
+}
 STATUS_STYLE = {ConditionStatus.TRUE: "green", ConditionStatus.FALSE: "red", ConditionStatus.UNKNOWN: "dim"}
 
 

@@ -29,7 +29,21 @@ from medfinetune_trainer.report.words import NOT_FOR_CLINICAL_DECISIONS
 from support.html_page import Page
 from support.told import complete_run, filled_run, prepared_of, summary_of, told_lines
 
-SECTIONS = ["Results", "Training", "Memory", "Time", "Attempts", "Data", "What the model was made from", "What these figures do not show", "The plan"]
+SECTIONS = [
+    "Results",
+    "What tuning changed",
+    "Calibration",
+    "Gates",
+    "Before it is used",
+    "Training",
+    "Memory",
+    "Time",
+    "Attempts",
+    "Data",
+    "What the model was made from",
+    "What these figures do not show",
+    "The plan",
+]
 UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 HOSTILE = st.text(min_size=1, max_size=60) | st.sampled_from(
@@ -63,6 +77,9 @@ def test_the_page_has_every_section_and_its_figures_are_those_of_the_files(tmp_p
     scores = [task.base, task.tuned, *task.base_by_subject.values(), *task.tuned_by_subject.values()]
     for score in filter(None, scores):
         assert f"{100 * score.accuracy:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]" in cells
+    compared = [task.comparison, *(row.comparison for row in read_run(plan.folder.root).summary.changes)]
+    for one in filter(None, compared):
+        assert {f"{100 * one.difference:+.1f} [{100 * one.low:+.1f}, {100 * one.high:+.1f}]", f"{one.p_holm:.3f}", one.verdict} <= {*cells}
     for expected in ("1,272", "276,765", "99.2 %", "9.5 %", "9.31 GiB", "5.00 GiB", "in_step 3, micro_batch 2, next_micro_batch 1"):
         assert expected in cells, expected
     assert any("loss from 3 to 0.5" in told or "training from 3 to 0.5" in told for told in found.attributes)
@@ -98,7 +115,7 @@ def test_a_hostile_name_is_a_text_and_shows_as_it_is(hostile: RunPlan, domain: s
     history = History()
     for line in told_lines(languages=(language, "ko"), device=domain):
         history.add(line)
-    text = page(Run(plan, prepared, summary, None, history, ("damaged.json",), StageResult.of(Stage.TRAIN, Exit.DIVERGED, "no number")))
+    text = page(Run(plan, prepared, summary, None, history, ("damaged.json",), ended=StageResult.of(Stage.TRAIN, Exit.DIVERGED, "no number")))
     text.encode()
     found = Page(text)
     assert found.by_tag["h2"] == SECTIONS

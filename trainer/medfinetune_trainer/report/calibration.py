@@ -19,12 +19,17 @@ def calibration(summary: EvaluationSummary) -> list[Element | None]:
     tasks = [task for task in summary.tasks if task.tuned_calibration]
     if not tasks:
         return [el("p", "No task was answered by the likelihood of letters: how sure the model was is not known.")]
-    rows = [(name(task.task), f"{task.tuned.n:,}", _error(task.base_calibration), _error(task.tuned_calibration)) for task in tasks]
+    rows = [(name(task.task), f"{task.tuned.n:,}", calibration_error(task.base_calibration), calibration_error(task.tuned_calibration)) for task in tasks]
     return [
         el("p", _KEY),
         table(("task", "n", "base", "tuned"), rows, "Expected calibration error, in percentage points, with its bootstrap 95 % interval"),
         *(part for task in tasks for part in _task(task)),
     ]
+
+
+def calibration_error(found: Calibration | None) -> str:
+    """The expected calibration error with its interval, in percentage points; a dash where it was not measured."""
+    return f"{100 * found.error:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found else "–"
 
 
 _KEY = (
@@ -79,7 +84,3 @@ def _counted(found: Calibration | None, number: int) -> tuple[str, str]:
     if found is None or not found.bins[number].n:
         return "–", "–"
     return f"{found.bins[number].n:,}", percent(found.bins[number].accuracy)
-
-
-def _error(found: Calibration | None) -> str:
-    return f"{100 * found.error:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found else "–"

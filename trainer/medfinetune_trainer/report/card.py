@@ -9,14 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from medfinetune_api.choices import Method
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
-from medfinetune_api.results_evaluation import EvaluationSummary
+from medfinetune_api.results_evaluation import Comparison, EvaluationSummary, Score
 
+from medfinetune_trainer.report import differences
+from medfinetune_trainer.report.calibration import calibration_error
 from medfinetune_trainer.report.elements import LONGEST, shown
+from medfinetune_trainer.report.forgetting import told
 from medfinetune_trainer.report.gates import NOT_JUDGED, Judgement, measured
 from medfinetune_trainer.report.plan_facts import FULL_NAMES, method_facts, mixture_words
-from medfinetune_trainer.report.words import FEW, LIMITS, NOT_FOR_CLINICAL_DECISIONS, gained, percent, scored
+from medfinetune_trainer.report.words import FEW, LIMITS, NOT_FOR_CLINICAL_DECISIONS, percent, scored
 
 CARD = "README.md"
+WORST = 20
+"""Rows of what was forgotten at most; report.html has all."""
 LONGEST_DECISION = 4096
 """Characters of a heading, a releaser's words or a gate's sentence: their own bounds are narrower."""
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#!|~&$@])")
@@ -33,6 +38,7 @@ def card(plan: RunPlan, prepared: Prepared, summary: EvaluationSummary, whole: b
         f"**{NOT_FOR_CLINICAL_DECISIONS}**",
         f"{_text(plan.model.path)}, tuned by {FULL_NAMES[plan.tuning.method]} on the sources below, with medfinetune.",
         *_results(summary),
+        *_changed(summary, plan.evaluation.forgetting_threshold),
         *_gates(judgement),
         "## Data",
         f"Mixture: {_text(mixture_words(plan))}. The records themselves are not part of this model's files.",
@@ -68,9 +74,9 @@ def _results(summary: EvaluationSummary) -> Iterator[str]:
         yield "No task was named: nothing is known of what this model is worth."
         return
     yield f"Accuracy in per cent, zero-shot, with n and Wilson 95 % intervals; base and tuned answered the same questions. * marks fewer than {FEW} questions."
-    head = ("n", "base", "tuned", "change, points")
+    head, compared = ("n", "base", "tuned", *differences.HEAD), {row.language: row.comparison for row in summary.changes if row.task is None}
     languages = [
-        (_text(language), _n(score.n), scored(summary.base_by_language.get(language)), scored(score), gained(summary.base_by_language.get(language), score))
+        (_text(language), *_scores(summary.base_by_language.get(language), score, compared.get(language)))
         for language, score in summary.tuned_by_language.items()
     ]
     if languages:
@@ -83,14 +89,32 @@ def _results(summary: EvaluationSummary) -> Iterator[str]:
                 _text(task.version),
                 _text(task.language),
                 "yes" if task.seen else "no",
-                _n(task.tuned.n),
-                scored(task.base),
-                scored(task.tuned),
-                gained(task.base, task.tuned),
+                *_scores(task.base, task.tuned, task.comparison),
             )
             for task in summary.tasks
         ),
     )
+
+
+def _scores(base: Score | None, tuned: Score, comparison: Comparison | None) -> tuple[str, ...]:
+    return _n(tuned.n), scored(base), scored(tuned), *differences.change_or_gain(comparison, base, tuned)
+
+
+def _changed(summary: EvaluationSummary, threshold: float) -> Iterator[str]:
+    """What was forgotten, and whether the model is as often right as it is sure."""
+    if summary.changes:
+        yield differences.KEY
+        yield told(summary.changes, threshold)
+    forgotten = sorted((row for row in summary.changes if row.forgotten), key=lambda row: row.comparison.difference)[:WORST]
+    if forgotten:
+        rows = (
+            (_text(row.task or "all unseen"), row.language, _text(row.subject or "all"), *_scores(row.before, row.after, row.comparison)) for row in forgotten
+        )
+        yield _table(("forgotten: task", "language", "subject", "n", "base", "tuned", *differences.HEAD), rows)
+    errors = [(_text(task.task), calibration_error(task.base_calibration), calibration_error(task.tuned_calibration)) for task in summary.tasks]
+    if any(task.tuned_calibration for task in summary.tasks):
+        yield "Expected calibration error in percentage points, with its bootstrap 95 % interval: how far confidence and accuracy lie apart."
+        yield _table(("task", "base", "tuned"), errors)
 
 
 def _judged(judgement: Judgement) -> Iterator[str]:

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
 from medfinetune_trainer.report.accuracy import accuracy
+from medfinetune_trainer.report.calibration import calibration
 from medfinetune_trainer.report.changes import changes_of
 from medfinetune_trainer.report.elements import document, el, facts, name
+from medfinetune_trainer.report.forgetting import forgetting
 from medfinetune_trainer.report.gates import gates, notices
 from medfinetune_trainer.report.history import SHOWN
 from medfinetune_trainer.report.material import data, made_from, plan
@@ -53,6 +55,9 @@ def _body(run: Run) -> Iterable[Element]:
     yield from _notes(run)
     results = accuracy(run.summary) if run.summary else [el("p", "The questions have not been asked yet: no accuracy is known.")]
     yield from _section("Results", [*results, *(texts(run.summary) if run.summary else ()), *changes_of(run.changed)])
+    if run.summary and run.summary.tasks:
+        yield from _section("What tuning changed", forgetting(run.summary, run.plan.evaluation.forgetting_threshold))
+        yield from _section("Calibration", calibration(run.summary))
     yield from _section("Gates", gates(run.judgement))
     yield from _section("Training", training(run))
     yield from _section("Memory", memory(run))

@@ -28,6 +28,7 @@ from medfinetune_trainer.evaluation.summary import summarise
 from medfinetune_trainer.gates.decide import judged
 from medfinetune_trainer.gates.quarantine import is_stopped, quarantine
 from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.report.forgetting import told
 from medfinetune_trainer.stages.agent import run_gang
 from medfinetune_trainer.stages.ask import ask, questions_of, trained_folder
 from medfinetune_trainer.stages.merging import deliver_merged
@@ -68,7 +69,7 @@ def run(plan: RunPlan) -> StageResult:
         _release(plan, summary)
     tell(plan, summary)
     numbers = _numbers(summary) | ({"gates_failed": float(len(report.failed))} if report.gates else {}) | {"seconds": time.monotonic() - started}
-    message = _stopped(report) if stopped else _message(summary, plan.folder.released(plan.tuning.method).name)
+    message = _stopped(report) if stopped else _message(plan, summary)
     code = Exit.GATE_FAILED if stopped else Exit.SUCCEEDED
     return StageResult.of(Stage.EVALUATE, code, message, numbers, [_task(scores) for scores in summary.tasks])
 
@@ -119,11 +120,15 @@ def _device(plan: RunPlan) -> torch.device:
     return torch.device("cuda", 0)
 
 
-def _message(summary: EvaluationSummary, released: str) -> str:
-    if not summary.tuned_by_language:
+def _message(plan: RunPlan, summary: EvaluationSummary) -> str:
+    released = plan.folder.released(plan.tuning.method).name
+    verdicts = {row.language: f" ({100 * row.comparison.difference:+.1f} points, {row.comparison.verdict})" for row in summary.changes if row.task is None}
+    scores = [f"{name} {score.accuracy:.1%} of {score.n}{verdicts.get(name, '')}" for name, score in summary.tuned_by_language.items()]
+    scores += [f"{len(summary.texts)} tasks answered in words"] if summary.texts else []
+    if not scores:
         return f"Nothing unseen to evaluate on; the {released} is released."
-    scores = (f"{name} {score.accuracy:.1%} of {score.n}" for name, score in summary.tuned_by_language.items())
-    return f"Evaluated: {', '.join(scores)}; the {released} is released."
+    changed = f" {told(summary.changes, plan.evaluation.forgetting_threshold)}" if summary.changes else ""
+    return f"Evaluated: {', '.join(scores)}; the {released} is released.{changed}"
 
 
 def _stopped(report: GateReport) -> str:
@@ -150,4 +155,5 @@ def _task(scores: TaskScores) -> TaskResult:
         low=round(scores.tuned.low, 6),
         high=round(scores.tuned.high, 6),
         base_accuracy=round(scores.base.accuracy, 6) if scores.base else None,
+        beyond_noise=scores.comparison.beyond_noise if scores.comparison else None,
     )
