@@ -40,7 +40,8 @@ def read_questions(task: TaskPlan, mount: Path, seed: int, alike: Collection[int
     """
     records = list(read_source(task, mount))
     for record in records:
-        _refuse_unanswerable(task, record)
+        if not task.metrics:
+            _refuse_unanswerable(task, record)
     resembling = {number - 1 for number in alike or ()}
     left = [index for index in range(len(records)) if ask_alike or index not in resembling]
     chosen = stratified_sample([records[index].subject for index in left], task.limit, seed)

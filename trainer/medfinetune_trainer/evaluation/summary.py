@@ -10,16 +10,20 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
+from medfinetune_api.choices import Scoring
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_evaluation import TaskPlan
-from medfinetune_api.results_evaluation import Abstention, Calibration, EvaluationSummary, Score, TaskScores
+from medfinetune_api.results_evaluation import Abstention, Calibration, EvaluationSummary, Orders, Score, TaskScores
 
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.answers import Answer, write_answers
 from medfinetune_trainer.evaluation.calibration import abstention, calibration, confidence
 from medfinetune_trainer.evaluation.comparison import compare, corrected
 from medfinetune_trainer.evaluation.forgetting import changes
+from medfinetune_trainer.evaluation.groups import score_by_group
+from medfinetune_trainer.evaluation.orders import name_in_orders, orders_summary
 from medfinetune_trainer.evaluation.statistics import score, score_by
+from medfinetune_trainer.evaluation.text_results import letter_answer, text_answer, text_scores, with_corrected
 
 ByTask = Mapping[str, Sequence[Answer]]
 
@@ -44,13 +48,14 @@ def summarise(plan: RunPlan, available: Mapping[str, int]) -> EvaluationSummary:
         plan: whose folder holds the samples.
         available: questions in each task's file, by task name.
     """
-    exams = plan.evaluation.tasks
-    answers = Answers(_kept(plan, "base", exams) if plan.evaluation.baseline else {}, _kept(plan, "tuned", exams))
+    exams, texts = ([task for task in plan.evaluation.tasks if bool(task.metrics) is measured] for measured in (False, True))
+    answers = Answers(_kept(plan, "base") if plan.evaluation.baseline else {}, _kept(plan, "tuned"))
     pairs = {task.name: list(zip(*answers.of(task.name), strict=True)) for task in exams} if plan.evaluation.baseline else {}
     return _corrected(
         EvaluationSummary(
             plan_sha256=plan.sha256,
             tasks=tuple(_task_scores(plan, task, answers, available[task.name]) for task in exams),
+            texts=with_corrected([text_scores(plan, task, *answers.of(task.name), available[task.name]) for task in texts]),
             base_by_language=_by_language(exams, answers.base),
             tuned_by_language=_by_language(exams, answers.tuned),
             changes=changes(exams, pairs, plan.evaluation.forgetting_threshold, plan.training.seed) if pairs else (),
@@ -58,12 +63,20 @@ def summarise(plan: RunPlan, available: Mapping[str, int]) -> EvaluationSummary:
     )
 
 
-def _kept(plan: RunPlan, variant: str, tasks: Sequence[TaskPlan]) -> ByTask:
+def _kept(plan: RunPlan, variant: str) -> ByTask:
     """The answers of one variant, written down."""
-    found = {task.name: [_answer(sample) for sample in results.samples(plan.folder.evaluation, variant, task.name)] for task in tasks}
+    folder, tasks = plan.folder.evaluation, plan.evaluation.tasks
+    found = {task.name: [_staying(task, sample) for sample in results.samples(folder, variant, task.name)] for task in tasks}
     for task, answers in found.items():
         write_answers(plan.folder, variant, task, answers)
     return found
+
+
+def _staying(task: TaskPlan, sample: Mapping[str, Any]) -> Answer:
+    """What stays of a sample, by how it was answered."""
+    if task.metrics:
+        return text_answer(sample)
+    return letter_answer(sample) if task.scoring is Scoring.GENERATION else _answer(sample)
 
 
 def _answer(sample: Mapping[str, Any]) -> Answer:
@@ -73,6 +86,7 @@ def _answer(sample: Mapping[str, Any]) -> Answer:
         where=doc["where"],
         question=sha256(doc["prompt"].encode()).hexdigest(),
         subject=doc["subject"],
+        groups=tuple(doc["groups"]),
         right=sample["acc"] == 1.0,
         chosen=likelihoods.index(max(likelihoods)),
         confidence=confidence(likelihoods),
@@ -92,10 +106,14 @@ def _task_scores(plan: RunPlan, task: TaskPlan, answers: Answers, available: int
         tuned=score(_right(tuned)),
         base_by_subject=_by_subject(base),
         tuned_by_subject=_by_subject(tuned),
+        base_by_group=_by_group(base),
+        tuned_by_group=_by_group(tuned),
         comparison=compare(_right(base), _right(tuned), plan.training.seed) if base else None,
         base_calibration=_calibration(base, plan.training.seed),
         tuned_calibration=_calibration(tuned, plan.training.seed),
         abstention=_abstention(tuned),
+        base_orders=_orders(plan, "base", task) if base else None,
+        tuned_orders=_orders(plan, "tuned", task),
     )
 
 
@@ -126,6 +144,18 @@ def _sure(answers: Sequence[Answer]) -> list[tuple[float, bool]]:
 def _by_subject(answers: Sequence[Answer]) -> Mapping[str, Score]:
     """Questions whose file names no subject are in no subject's score."""
     return score_by((answer.subject, bool(answer.right)) for answer in answers if answer.subject)
+
+
+def _by_group(answers: Sequence[Answer]) -> Mapping[str, Score]:
+    return score_by_group((answer.groups, bool(answer.right)) for answer in answers)
+
+
+def _orders(plan: RunPlan, variant: str, task: TaskPlan) -> Orders | None:
+    """Of one variant, where the plan asks for more orders than the file's."""
+    if task.option_orders == 1:
+        return None
+    in_file, in_others = (results.samples(plan.folder.evaluation, variant, name) for name in (task.name, name_in_orders(task.name)))
+    return orders_summary(task.option_orders, in_file, in_others)
 
 
 def _by_language(tasks: Sequence[TaskPlan], answers: ByTask) -> Mapping[str, Score]:

@@ -1,4 +1,4 @@
-"""From the samples of a task without options to what its answers are worth: means, comparisons, English words, a site's terms."""
+"""From samples of answers in words to what stays of them, and of a task without options what they are worth: means, comparisons, English words, terms."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ def text_answer(sample: Mapping[str, Any]) -> Answer:
     doc = sample["doc"]
     measured = {metric: sample[metric] for metric in sample["metrics"]}
     return Answer(where=doc["where"], question=sha256(doc["question"].encode()).hexdigest(), subject=doc["subject"], measured=measured)
+
+
+def letter_answer(sample: Mapping[str, Any]) -> Answer:
+    """What stays of a sample whose letter was read from the answer; there is no likelihood to be sure by, and no choice where several letters are named."""
+    doc, (named,) = sample["doc"], sample["filtered_resps"]
+    return Answer(
+        where=doc["where"],
+        question=sha256(doc["prompt"].encode()).hexdigest(),
+        subject=doc["subject"],
+        groups=tuple(doc["groups"]),
+        right=sample["exact_match"] == 1.0,
+        chosen=doc["choices"].index(named) if named in doc["choices"] else None,
+    )
 
 
 def text_scores(plan: RunPlan, task: TaskPlan, base: Sequence[Answer], tuned: Sequence[Answer], available: int) -> TextScores:

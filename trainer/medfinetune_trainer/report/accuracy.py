@@ -22,6 +22,8 @@ SCALE = 2.2
 
 def accuracy(summary: EvaluationSummary) -> list[Element | None]:
     """The section's content."""
+    if not summary.tasks and summary.texts:
+        return []
     if not summary.tasks:
         return [el("p", "The manifest names no task: nothing was asked, and nothing is known of what this adapter is worth.")]
     compared = {(row.task, row.language, row.subject): row.comparison for row in summary.changes}

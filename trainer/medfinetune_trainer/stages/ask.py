@@ -23,8 +23,10 @@ from transformers.utils.logging import disable_progress_bar
 from medfinetune_trainer.contamination.record import asks_contaminated, contaminated
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
-from medfinetune_trainer.evaluation.exams import exam_tasks, task_names
-from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
+from medfinetune_trainer.evaluation.asking import headlines, tasks_of
+from medfinetune_trainer.evaluation.exams import task_names
+from medfinetune_trainer.evaluation.generation import WritingModel
+from medfinetune_trainer.evaluation.harness import ExamTask, ask_and_describe
 from medfinetune_trainer.evaluation.questions import Questions, read_questions
 from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.folder import model_folder
@@ -47,7 +49,7 @@ def ask(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, f
     missing = ranks.from_zero(lambda: _missing(plan))
     if missing:
         disable_progress_bar()
-        tasks = [exam for task in plan.evaluation.tasks for exam in exam_tasks(task, questions[task.name].asked, plan.training.seed)]
+        tasks = [exam for task in plan.evaluation.tasks for exam in tasks_of(plan, task, questions[task.name].asked)]
         _ask_variants(plan, missing, tasks, ranks, device, QuestionCount(folder, len(missing) * sum(exam.count for exam in tasks)))
     return {}
 
@@ -75,13 +77,12 @@ def _missing(plan: RunPlan) -> list[str]:
 def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTask], ranks: Ranks, device: torch.device, count: QuestionCount) -> None:
     renderer = Renderer(load_tokenizer(model_folder(plan)), plan.data.chat_template)
     for variant, model in _answering(plan, missing, ranks, device):
-        lm = LetterModel(model, renderer, plan.evaluation.batch_size, count.add if ranks.rank == 0 else lambda _: None)
+        lm = WritingModel(model, renderer, plan.evaluation.batch_size, count.add if ranks.rank == 0 else lambda _: None, plan.training.seed)
         answers = ask_and_describe(lm, tasks, plan.model.path if variant == "base" else f"{plan.model.path}+{plan.identity.name}")
         results.refuse_unanswered(variant, answers)
         ranks.from_zero(lambda: results.write(plan.folder.evaluation, variant, answers))  # noqa: B023  # done before the next variant
         if ranks.rank == 0:
-            accuracies = {f"accuracy_{name}": metrics["acc,none"] for name, metrics in answers["results"].items()}
-            say("evaluated", variant=variant, questions_cut=len(lm.cut) or None, **accuracies)
+            say("evaluated", variant=variant, questions_cut=len(lm.cut) or None, **headlines(answers["results"]))
 
 
 def _answering(plan: RunPlan, variants: Sequence[str], ranks: Ranks, device: torch.device) -> Iterator[tuple[str, nn.Module]]:
