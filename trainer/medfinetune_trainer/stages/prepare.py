@@ -36,6 +36,7 @@ from medfinetune_trainer.data.formats import load_source
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise_dataset
 from medfinetune_trainer.evaluation.questions import read_questions
+from medfinetune_trainer.evaluation.text_demands import refuse_unwritable
 from medfinetune_trainer.gates.demands import refuse_undecidable
 from medfinetune_trainer.memory import choose as fastest
 from medfinetune_trainer.memory.evaluation import needs_gang
@@ -84,6 +85,7 @@ def _prepare(plan: RunPlan) -> Prepared:
     choose(plan, model_folder(plan), known_loss_share(plan).least)
     renderer = _checked_renderer(plan)
     asked = {task.name: read_questions(task, Path(plan.mounts.data), plan.training.seed).asked for task in plan.evaluation.tasks}
+    refuse_unwritable(plan, model_folder(plan), asked)
     refuse_undecidable(plan, {name: {record.subject for record in records} for name, records in asked.items()})
     refuse_trained_on(plan)
     root, target = plan.folder.root, plan.folder.data
