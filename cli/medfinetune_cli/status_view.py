@@ -141,11 +141,20 @@ def _attempt(one: Attempt, now: datetime) -> tuple[str, ...]:
 
 
 def _results(results: Sequence[TaskResult]) -> Table:
-    table = _table("Results: accuracy in % with a Wilson 95 % interval", ("task", "language"), ("n", "base", "tuned", "interval"))
+    table = _table("Results: accuracy in % with a Wilson 95 % interval", ("task", "language"), ("n", "base", "tuned", "interval", "change"))
     for one in results:
-        base = "" if one.base_accuracy is None else f"{100 * one.base_accuracy:.1f}"
-        table.add_row(one.task, one.language, f"{one.questions:,}", base, f"{100 * one.accuracy:.1f}", f"[{100 * one.low:.1f}, {100 * one.high:.1f}]")
+        base, change = _compared(one)
+        interval = f"[{100 * one.low:.1f}, {100 * one.high:.1f}]"
+        table.add_row(one.task, one.language, f"{one.questions:,}", base, f"{100 * one.accuracy:.1f}", interval, change)
     return table
+
+
+def _compared(one: TaskResult) -> tuple[str, str]:
+    """The base's accuracy, and whether the tuned model's differs from it by more than noise."""
+    if one.base_accuracy is None:
+        return "", ""
+    verdict = {True: ", beyond noise", False: ", within noise", None: ""}[one.beyond_noise]
+    return f"{100 * one.base_accuracy:.1f}", f"{100 * (one.accuracy - one.base_accuracy):+.1f}{verdict}"
 
 
 def _artifacts(artifacts: Artifacts) -> Table:
