@@ -83,4 +83,6 @@ def _print_failure(plan: RunPlan, last: StageRun) -> None:
     out.print(f"  {last.result.message}", soft_wrap=True)
     if meaning.retryable:
         out.print("  The same command continues this run.", style="dim", soft_wrap=True)
+    if last.result.exit_code == Exit.GATE_FAILED:
+        out.print("  What was trained lies in its quarantine/; `medfinetune release` alone lets it out.", style="dim", soft_wrap=True)
     out.print(f"  The run's folder: {plan.folder.root}", style="dim", soft_wrap=True)
