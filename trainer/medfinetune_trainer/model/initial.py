@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medfinetune_api.errors import InvalidManifest, InvalidModel
@@ -32,6 +32,7 @@ from medfinetune_trainer.model.initial_kinds import (
     prefix_values,
 )
 from medfinetune_trainer.model.stored import refuse_not_numbers
+from medfinetune_trainer.telemetry.log import say
 
 FIELD = "spec.tuning.initialAdapter"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -82,6 +83,14 @@ def require_initial(plan: RunPlan, base: Path) -> None:
         _require_values(plan, bottleneck_values(tuning.bottleneck, architecture), _config(folder / BOTTLENECK_CONFIG))
         _require_shapes(folder / BOTTLENECK_WEIGHTS, bottleneck_shapes(tuning.bottleneck, architecture, held))
     refuse_not_numbers(folder.glob("*.safetensors"))
+    _tell_of_another_base(plan, folder)
+
+
+def _tell_of_another_base(plan: RunPlan, folder: Path) -> None:
+    """An adapter names its base by a path alone, which may have changed its name since: another one is told, not refused."""
+    named = str(_config(folder / CONFIG).get("base_model_name_or_path") or "") if (folder / CONFIG).is_file() else ""
+    if named and PurePosixPath(named).name != PurePosixPath(plan.model.path).name:
+        say("the initial adapter names another base", adapter=plan.tuning.initial_adapter and plan.tuning.initial_adapter.path, base=plan.model.path)
 
 
 def _low_rank_values(lora: LoraPlan) -> Values:
