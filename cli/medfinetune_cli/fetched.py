@@ -80,7 +80,7 @@ def wanted_paths(run: RunState, what: What) -> tuple[str, ...]:
     folders = {What.ADAPTER: layout.adapter, What.MODEL: layout.model, What.EVALUATION: layout.evaluation, What.METRICS: layout.metrics}
     if what not in folders:
         return ()
-    verifiable = () if what is What.METRICS else (str(layout.lineage),)
+    verifiable = () if what is What.METRICS else (str(layout.lineage), str(layout.signature))
     return str(folders[what]), *verifiable
 
 

@@ -131,6 +131,16 @@ class RunFolder:
         """What the run was made from, and the hash of every file that it leaves."""
         return self.root / "lineage.json"
 
+    @property
+    def signature(self) -> Path:
+        """The lineage, signed by the site's key: a DSSE envelope around an in-toto Statement."""
+        return self.root / "lineage.dsse.json"
+
+    @property
+    def attempts(self) -> Path:
+        """One JSON object a line: every attempt whose work is in the run, each with the hash of the line before it."""
+        return self.root / "attempts.jsonl"
+
     def purged(self, retain: Collection[Retained]) -> tuple[str, ...]:
         """Patterns, relative to the folder, of what does not stay when the run has ended."""
         return (*(pattern for kind, pattern in WORKING.items() if kind not in retain), *UNFINISHED)

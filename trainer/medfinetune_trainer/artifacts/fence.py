@@ -76,6 +76,11 @@ def check() -> None:
         _write(_mine)
 
 
+def number() -> int | None:
+    """Of this process' attempt of its stage; None where the environment names none."""
+    return _mine.attempt.number if _mine else None
+
+
 def cause_of(error: BaseException) -> BaseException:
     """`error`, or the conflict behind it: files that a newer attempt has removed look to an older one like damage."""
     try:

@@ -22,6 +22,7 @@ from medfinetune_api.results import StageResult, TaskResult
 from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
 from medfinetune_api.results_gates import GateReport
 
+from medfinetune_trainer.artifacts import attempts
 from medfinetune_trainer.artifacts.files import rename_folder, write_text
 from medfinetune_trainer.evaluation.clean import with_clean
 from medfinetune_trainer.evaluation.summary import summarise
@@ -55,6 +56,7 @@ def run(plan: RunPlan) -> StageResult:
     if summary is None:
         if node.rank == 0:
             begin_anew(plan)
+            attempts.add(plan, Stage.EVALUATE)
         failed = _ask(plan, node)
         if failed:
             return failed

@@ -10,9 +10,11 @@ from pathlib import Path
 from threading import Lock
 
 import torch
+from medfinetune_api.choices import Stage
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import RESUME_STEP, Prepared
 
+from medfinetune_trainer.artifacts import attempts
 from medfinetune_trainer.artifacts.history import History, read
 from medfinetune_trainer.optim.fitting import OUT_OF_MEMORY
 from medfinetune_trainer.optim.ranks import Ranks
@@ -160,6 +162,7 @@ def recording(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.dev
     history = History(plan.folder.metrics, step, plan.folder.tensorboard) if main else None
     record = Record(snapshot, folder, Memory(device), history, Steps(prepared.total_steps, step) if main else None)
     if history:
+        attempts.add(plan, Stage.TRAIN, step=step, processes=ranks.world_size)
         history.write("start", step=step, world_size=ranks.world_size, micro_batch=rows, device=device.type)
     try:
         with MemorySampler(record.memory, record.sampled):

@@ -1,4 +1,4 @@
-"""`python -m medfinetune_trainer.tools.verify FOLDER`: whether a run's folder is what its lineage.json says. Needs no torch.
+"""`python -m medfinetune_trainer.tools.verify FOLDER [--key PUBLIC]`: whether a run's folder is what its lineage.json says. Needs no torch.
 
 One line a problem on stderr and one JSON object on stdout; exit code 0, or OUTPUT_CONFLICT.
 """
@@ -15,19 +15,31 @@ from typing import Any
 from medfinetune_api.errors import Refusal
 from medfinetune_api.exits import Exit
 
+from medfinetune_trainer.artifacts.signing import public_key
 from medfinetune_trainer.artifacts.verification import Verdict, verify
+from medfinetune_trainer.report.page import page
+from medfinetune_trainer.report.run import read_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Verify a folder and return the exit code."""
     parser = argparse.ArgumentParser(prog="verify", description="Compare a run's folder with its lineage.json.")
     parser.add_argument("folder", type=Path, help="the run's folder, or what was fetched of it")
-    folder = parser.parse_args(argv).folder
+    parser.add_argument("--key", type=Path, help="the site's public key, PEM")
+    arguments = parser.parse_args(argv)
     try:
-        verdict = verify(folder)
+        verdict = verify(arguments.folder, public_key(arguments.key) if arguments.key else None, rendered)
     except Refusal as refusal:
         return _tell({"problems": [_problem(refusal)]}, refusal.exit)
     return _tell(as_json(verdict), Exit.OUTPUT_CONFLICT if verdict.problems else Exit.SUCCEEDED)
+
+
+def rendered(root: Path) -> str:
+    """The report that the files in `root` make; nothing where they make none."""
+    try:
+        return page(read_run(root))
+    except Refusal:
+        return ""
 
 
 def as_json(verdict: Verdict) -> dict[str, Any]:
@@ -35,6 +47,10 @@ def as_json(verdict: Verdict) -> dict[str, Any]:
     return {
         "lineageSha256": verdict.lineage_sha256,
         "planSha256": verdict.plan_sha256,
+        "signature": verdict.signature.value,
+        "attempts": verdict.lineage.attempts.entries,
+        "requester": json.loads(verdict.lineage.made_from.requester.to_json()),
+        "verdicts": json.loads(verdict.lineage.verdicts.to_json()),
         "held": len(verdict.held),
         "problems": [_problem(problem) for problem in verdict.problems],
         "notChecked": list(verdict.unchecked),
