@@ -11,6 +11,8 @@ import typer
 from medfinetune_api.exits import EXITS
 
 from medfinetune_cli.cancel import cancel
+from medfinetune_cli.checklist import checklist
+from medfinetune_cli.diff import diff
 from medfinetune_cli.fetch import fetch
 from medfinetune_cli.logs import logs
 from medfinetune_cli.output import OUTPUT_FORMAT_HELP, Format
@@ -67,13 +69,16 @@ PLACES_HELP = _block(
     "evaluation/summary.json  accuracy, n, intervals by task, language, subject",
     "metrics.jsonl            every training step, one JSON object a line",
     "lineage.json             what it was made from, and every file's hash",
+    "attempts.jsonl           every attempt, each bound to the one before",
     "plan.json prepared.json  what the run was told; what prepare measured",
     "checkpoints/ data/       what an interrupted run continues from",
 )
 VALIDATE_HELP = _examples("validate manifest.yaml", "validate manifest.yaml --output json | jq '.problems[].where'")
 REPORT_HELP = _examples("report results/ward-assistant-1a2b3c4d", "report results/ward-assistant-1a2b3c4d -o json | jq .evaluation")
 RELEASE_HELP = _examples('release results/ward-assistant-1a2b3c4d --reason "Reviewed by the board: used for English notes only"')
-VERIFY_HELP = _examples("verify results/ward-assistant-1a2b3c4d")
+VERIFY_HELP = _examples("verify results/ward-assistant-1a2b3c4d", "verify results/ward-assistant-1a2b3c4d --key site.pub")
+DIFF_HELP = _examples("diff results/ward-1a2b3c4d results/ward-5e6f7a8b", "diff results/ward-1a2b3c4d results/ward-5e6f7a8b -o json | jq .plan")
+CHECKLIST_HELP = _examples("checklist results/ward-assistant-1a2b3c4d", "checklist results/ward-assistant-1a2b3c4d --key site.pub --markdown > checklist.md")
 PLAN_HELP = _examples("plan manifest.yaml --models models", "plan manifest.yaml --models models --output json | jq .chosen.memory")
 SUBMIT_HELP = _examples("submit manifest.yaml", "submit manifest.yaml --dry-run=server", "submit manifest.yaml -n oncology --wait")
 STATUS_HELP = _examples("status", "status ward-assistant --watch", "status ward-assistant -o json | jq .waitsFor")
@@ -93,6 +98,8 @@ app.command("run", epilog="\n\n".join((RUN_HELP, PLACES_HELP, _exit_codes())))(r
 app.command("validate", epilog=VALIDATE_HELP)(validate)
 app.command("report", epilog=REPORT_HELP)(report)
 app.command("verify", epilog=VERIFY_HELP)(verify)
+app.command("diff", epilog=DIFF_HELP)(diff)
+app.command("checklist", epilog=CHECKLIST_HELP)(checklist)
 app.command("release", epilog=RELEASE_HELP)(release)
 app.command("plan", epilog=PLAN_HELP)(plan)
 app.command("version")(show_version)
