@@ -84,3 +84,24 @@ class PrivacyReport(Contract):
     """One entry a language, by name."""
     findings: Annotated[tuple[Finding, ...], Field(max_length=2 * ENTRIES * len(PersonalData))]
     """One entry for each source and type that was found in it."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Totals, as StageResult has them."""
+        return {
+            "privacy_records": sum(source.records for source in self.sources),
+            "privacy_flagged_records": sum(source.flagged for source in self.sources),
+            "privacy_findings": sum(row.findings for row in self.findings),
+        }
+
+    @property
+    def unnamed(self) -> tuple[str, ...]:
+        """Languages in which names in free text were not looked for."""
+        return tuple(language.language for language in self.languages if not language.names_scanned)
+
+    @property
+    def sentence(self) -> str:
+        """The totals in words."""
+        findings, flagged, records = (int(self.numbers[f"privacy_{name}"]) for name in ("findings", "flagged_records", "records"))
+        names = f"; names not scanned in {', '.join(self.unnamed)}" if self.unnamed else ""
+        return f"Personal data: {findings} findings in {flagged} of {records} records ({self.action}){names}."

@@ -10,13 +10,17 @@ from medfinetune_api.choices import Method
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
 from medfinetune_api.results_evaluation import Comparison, EvaluationSummary, Score
+from medfinetune_api.results_privacy import PrivacyReport
 
 from medfinetune_trainer.report import differences
 from medfinetune_trainer.report.calibration import calibration_error
+from medfinetune_trainer.report.checklist import markdown
+from medfinetune_trainer.report.checklist_items import Item
 from medfinetune_trainer.report.elements import LONGEST, shown
 from medfinetune_trainer.report.forgetting import told
 from medfinetune_trainer.report.gates import NOT_JUDGED, Judgement, measured
 from medfinetune_trainer.report.plan_facts import FULL_NAMES, method_facts, mixture_words
+from medfinetune_trainer.report.privacy import privacy_words
 from medfinetune_trainer.report.words import FEW, LIMITS, NOT_FOR_CLINICAL_DECISIONS, percent, scored
 
 CARD = "README.md"
@@ -29,7 +33,15 @@ _PEFT = (Method.QLORA, Method.LORA, Method.PREFIX_TUNING)
 _BOTTLENECK = "medfinetune_trainer.model.bottleneck"
 
 
-def card(plan: RunPlan, prepared: Prepared, summary: EvaluationSummary, whole: bool, judgement: Judgement = NOT_JUDGED) -> str:
+def card(
+    plan: RunPlan,
+    prepared: Prepared,
+    summary: EvaluationSummary,
+    whole: bool,
+    judgement: Judgement = NOT_JUDGED,
+    privacy: PrivacyReport | None = None,
+    checks: Sequence[Item] = (),
+) -> str:
     """The card as Markdown. `whole`: it lies beside whole weights, not beside an adapter."""
     parts = (
         _front(plan, prepared, whole),
@@ -43,9 +55,11 @@ def card(plan: RunPlan, prepared: Prepared, summary: EvaluationSummary, whole: b
         "## Data",
         f"Mixture: {_text(mixture_words(plan))}. The records themselves are not part of this model's files.",
         _table(("source", "language", "domain", "read", "held out", "trained on, an epoch", "tokens", "share"), _sources(prepared)),
+        _text(privacy_words(plan, privacy), LONGEST_DECISION),
         "## Method",
         _table(("", ""), ((_text(term), _text(value)) for term, value in method_facts(plan))),
         f"Plan, SHA-256: `{plan.sha256}`. Base weights, SHA-256: `{prepared.weights_sha256}`. Steps: {prepared.total_steps:,}.",
+        *(("## Before it is used", markdown(checks, plain)) if checks else ()),
         "## How to load it",
         _loading(plan, whole),
         "## Limits",
@@ -157,6 +171,11 @@ def _loading(plan: RunPlan, whole: bool) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = (head, ["---"] * len(head), *rows)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(value: str) -> str:
+    """A sentence that may hold names, as Markdown that shows it as it is."""
+    return _text(value, LONGEST_DECISION)
 
 
 def _text(value: str, longest: int = LONGEST) -> str:

@@ -14,6 +14,7 @@ from medfinetune_trainer.report.gates import gates, notices
 from medfinetune_trainer.report.history import SHOWN
 from medfinetune_trainer.report.material import data, made_from, plan
 from medfinetune_trainer.report.memory import memory
+from medfinetune_trainer.report.privacy import privacy
 from medfinetune_trainer.report.run import Run
 from medfinetune_trainer.report.style import STYLE
 from medfinetune_trainer.report.texts import texts
@@ -64,6 +65,7 @@ def _body(run: Run) -> Iterable[Element]:
     yield from _section("Time", times(run))
     yield from _section("Attempts", attempts(run))
     yield from _section("Data", data(run))
+    yield from _section("Personal data", privacy(run.plan, run.privacy))
     yield from _section("What the model was made from", made_from(run))
     yield from _section("What these figures do not show", [el("ul", *(el("li", limit) for limit in LIMITS))])
     yield from _section("The plan", plan(run))

@@ -11,13 +11,15 @@ from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared, StageResult
 from medfinetune_api.results_evaluation import EvaluationSummary
+from medfinetune_api.results_privacy import PrivacyReport
+from medfinetune_api.results_screening import ContaminationReport
 
 from medfinetune_trainer.artifacts.lineage import Lineage
 from medfinetune_trainer.report.changes import TaskChanges, changed_answers
 from medfinetune_trainer.report.gates import NOT_JUDGED, Judgement, judgement_of
 from medfinetune_trainer.report.history import History, read
 
-Kind = TypeVar("Kind", Prepared, EvaluationSummary, Lineage)
+Kind = TypeVar("Kind", Prepared, EvaluationSummary, Lineage, PrivacyReport, ContaminationReport)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Run:
     judgement: Judgement = NOT_JUDGED
     ended: StageResult | None = None
     """How its last stage ended, where whoever asks knows; the folder does not say."""
+    privacy: PrivacyReport | None = None
     changed: tuple[TaskChanges, ...] = ()
+    contamination: ContaminationReport | None = None
 
     @property
     def state(self) -> str:
@@ -70,8 +74,10 @@ def run_of(plan: RunPlan, folder: RunFolder, lineage: Lineage | None = None, end
     prepared = _read(Prepared, folder.prepared, plan, damaged)
     summary = _read(EvaluationSummary, folder.summary, plan, damaged)
     lineage = lineage or _read(Lineage, folder.lineage, plan, damaged)
+    privacy = _read(PrivacyReport, folder.privacy, plan, damaged)
     changed = changed_answers(plan, folder, damaged)
-    return Run(plan, prepared, summary, lineage, read(folder.metrics), tuple(damaged), judgement_of(plan, folder), ended, changed=changed)
+    contamination = _read(ContaminationReport, folder.contamination, plan, damaged)
+    return Run(plan, prepared, summary, lineage, read(folder.metrics), tuple(damaged), judgement_of(plan, folder), ended, privacy, changed, contamination)
 
 
 def _read(kind: type[Kind], file: Path, plan: RunPlan, damaged: list[str]) -> Kind | None:

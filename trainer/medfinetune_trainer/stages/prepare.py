@@ -25,7 +25,9 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_data import SourcePlan
 from medfinetune_api.results import Chosen, MemoryEstimate, Prepared, StageResult
+from medfinetune_api.results_privacy import PrivacyReport
 
+from medfinetune_trainer.artifacts import attempts
 from medfinetune_trainer.artifacts.files import new_folder, remove_unfinished, storage_errors, write_text
 from medfinetune_trainer.contamination.record import NOTHING, LeftOut, figures, screen
 from medfinetune_trainer.data.apart import refuse_trained_on
@@ -45,8 +47,10 @@ from medfinetune_trainer.memory.refusal import does_not_fit, remedies
 from medfinetune_trainer.memory.shape import base_shape
 from medfinetune_trainer.model.architectures import architecture_of
 from medfinetune_trainer.model.fingerprint import require_weights, weights_sha256
-from medfinetune_trainer.model.folder import model_folder, refuse_misfit
+from medfinetune_trainer.model.folder import model_folder, refuse_misfit, weight_files
 from medfinetune_trainer.model.initial import initial_sha256, require_initial
+from medfinetune_trainer.model.stored import refuse_not_numbers
+from medfinetune_trainer.privacy import scan
 from medfinetune_trainer.stages.prepared import is_delivered
 from medfinetune_trainer.stages.tables import show, show_misfits
 from medfinetune_trainer.telemetry.log import say
@@ -66,6 +70,7 @@ def run(plan: RunPlan) -> StageResult:
     if prepared is None:
         with serving_if_asked(Stage.PREPARE):
             prepared = _prepare(plan)
+        attempts.add(plan, Stage.PREPARE)
         write_text(plan.folder.prepared, prepared.to_json() + "\n")
         show(prepared)
     else:
@@ -91,10 +96,13 @@ def _prepare(plan: RunPlan) -> Prepared:
     root, target = plan.folder.root, plan.folder.data
     write_text(plan.folder.plan, plan.to_json() + "\n")
     remove_unfinished(target)
+    screening = scan.begin(plan)
     with storage_errors(root), TemporaryDirectory(prefix=f".{target.name}.", dir=root, ignore_cleanup_errors=True) as scratch:
         left_out = screen(plan, Path(scratch))
-        corpus = _read(plan, plan.data.sources, renderer, Path(scratch, "train"), left_out)
-        validation = _read(plan, plan.data.validation.sources, renderer, Path(scratch, "validation"))
+        corpus = _read(plan, plan.data.sources, renderer, Path(scratch, "train"), screening, left_out)
+        validation = _read(plan, plan.data.validation.sources, renderer, Path(scratch, "validation"), screening, NOTHING)
+        if screening:
+            scan.write_report(plan, screening.report())
         with new_folder(target) as folder:
             return _write(plan, corpus, validation, folder)
 
@@ -106,19 +114,20 @@ def _checked_renderer(plan: RunPlan) -> Renderer:
         require_weights(folder, plan.model.sha256)
     renderer = Renderer(load_tokenizer(folder), plan.data.chat_template)
     refuse_misfit(plan, folder, renderer)
+    refuse_not_numbers(weight_files(folder))
     require_initial(plan, folder)
     return renderer
 
 
-def _read(plan: RunPlan, sources: Sequence[SourcePlan], renderer: Renderer, scratch: Path, left_out: LeftOut = NOTHING) -> Corpus:
-    return Corpus([(source, _documents(plan, source, renderer, scratch, left_out.get(source.name, frozenset()))) for source in sources])
+def _read(plan: RunPlan, sources: Sequence[SourcePlan], renderer: Renderer, scratch: Path, screening: scan.Screening | None, left_out: LeftOut) -> Corpus:
+    return Corpus([(source, _documents(plan, source, renderer, scratch, screening, left_out.get(source.name, frozenset()))) for source in sources])
 
 
-def _documents(plan: RunPlan, source: SourcePlan, renderer: Renderer, scratch: Path, left_out: Collection[int]) -> Documents:
-    """A source's file to documents that fit, without those records that are left out by number; what lies between goes at once."""
+def _documents(plan: RunPlan, source: SourcePlan, renderer: Renderer, scratch: Path, screening: scan.Screening | None, left_out: Collection[int]) -> Documents:
+    """A source's file to documents that fit, without the records `left_out` (numbers from 1); what lies between goes at once."""
     between = scratch / "between"
     listed = "spec.data.sources" if source in plan.data.sources else "spec.data.validation.sources"
-    records = load_source(source, Path(plan.mounts.data), between, listed)
+    records = load_source(source, Path(plan.mounts.data), between, listed, screening)
     if left_out:
         records = records.select([row for row in range(len(records)) if row + 1 not in left_out])
     tokenise_dataset(records, renderer, plan.data.loss_on, between / "tokens.arrow")
@@ -183,9 +192,11 @@ def choose(plan: RunPlan, base: Path, loss_share: float) -> tuple[Chosen, Memory
 
 def _result(plan: RunPlan, prepared: Prepared) -> StageResult:
     packing = prepared.packing
+    privacy = PrivacyReport.read(plan.folder.privacy)
     message = (
         f"{prepared.train_documents} documents to train on in {packing.rows} rows ({packing.efficiency:.1%} full), "
         f"{packing.steps_per_epoch} steps an epoch in place of {packing.steps_per_epoch_unpacked}; {prepared.validation_documents} documents held out."
+        f"{f' {privacy.sentence}' if privacy else ''}"
     )
     numbers = {
         "train_documents": prepared.train_documents,
@@ -200,6 +211,7 @@ def _result(plan: RunPlan, prepared: Prepared) -> StageResult:
         "over_long_samples": sum(row.over_long for row in prepared.sources),
         "dropped_tokens": sum(row.tokens_dropped for row in prepared.sources),
         "loss_token_share": prepared.loss_token_share,
+        **(privacy.numbers if privacy else {}),
         **_memory(prepared),
         **figures(plan),
     }

@@ -4,6 +4,7 @@ that nothing is left to do.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from medfinetune_api.errors import Refusal
@@ -13,8 +14,9 @@ from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import storage_errors, write_text
 from medfinetune_trainer.artifacts.lineage import Lineage, lineage_of, write
+from medfinetune_trainer.artifacts.signing import signer
 from medfinetune_trainer.report.card import CARD, card
-from medfinetune_trainer.report.gates import judgement_of
+from medfinetune_trainer.report.checklist import checklist
 from medfinetune_trainer.report.run import run_of
 from medfinetune_trainer.report.write import write_report
 from medfinetune_trainer.stages.prepared import require_prepared
@@ -25,13 +27,14 @@ def begin_anew(plan: RunPlan) -> None:
     """What was told is about to be wrong. Raises StorageFailed; OutputConflict as `fence.check`."""
     with storage_errors(plan.folder.root):
         fence.check()
-        for file in (plan.folder.lineage, plan.folder.gates):
+        for file in (plan.folder.lineage, plan.folder.signature, plan.folder.gates):
             file.unlink(missing_ok=True)
 
 
 def put_card(plan: RunPlan, summary: EvaluationSummary, folder: Path, *, whole: bool) -> None:
     """Put the card into `folder`, of `whole` weights or of an adapter; one that says the same stays. Raises StorageFailed; OutputConflict as `fence.check`."""
-    text = card(plan, require_prepared(plan), summary, whole, judgement_of(plan))
+    run = replace(run_of(plan, plan.folder), summary=summary, lineage=None)  # which is written after the card, and lists it
+    text = card(plan, require_prepared(plan), summary, whole, run.judgement, run.privacy, checklist(run))
     file = folder / CARD
     for unfinished in folder.glob(f".{CARD}.*"):  # of a start that was killed as it wrote
         unfinished.unlink(missing_ok=True)
@@ -52,7 +55,7 @@ def tell_anew(plan: RunPlan, summary: EvaluationSummary) -> None:
         put_card(plan, summary, folder, whole=plan.folder.model in (folder, plan.folder.released(plan.tuning.method)))
     lineage = lineage_of(plan, require_prepared(plan))
     _report(plan, lineage)
-    write(plan.folder, lineage)
+    write(plan.folder, lineage, signer())
 
 
 def _report(plan: RunPlan, lineage: Lineage) -> None:

@@ -64,10 +64,10 @@ def read_source(source: SourcePlan | TaskPlan, mount: Path, listed: str = "") ->
     yield from FORMATS[source.format](build)
 
 
-def load_source(source: SourcePlan | TaskPlan, mount: Path, cache: Path, listed: str = "") -> Dataset:
+def load_source(source: SourcePlan | TaskPlan, mount: Path, cache: Path, listed: str = "", screen: Callable[[Record], Record] | None = None) -> Dataset:
     """The records of a source as a memory-mapped dataset, written to a new Arrow file in the folder `cache` (and nowhere else). Columns: `record_features`.
 
-    `source`, `mount` and `listed` are as in `read_source`.
+    `source`, `mount` and `listed` are as in `read_source`; `screen`, if given, sees every record before it is written, and returns what is.
 
     Raises:
         InvalidData: as `read_source`; `cache` keeps no dataset then.
@@ -81,7 +81,7 @@ def load_source(source: SourcePlan | TaskPlan, mount: Path, cache: Path, listed:
             try:
                 writer = ArrowWriter(stream=stream, features=record_features(), writer_batch_size=1000)
                 for record in read_source(source, mount, listed):
-                    writer.write(record.to_row())
+                    writer.write((screen(record) if screen else record).to_row())
                 writer.finalize(close_stream=False)
             except BaseException:
                 partial.unlink()
