@@ -17,6 +17,8 @@ RELEASE_ANNOTATION = f"{DOMAIN}/release"
 """On a quarantined run: why it is to be released. Who may set it, an admission policy decides (operator/deploy/release.yaml)."""
 RELEASED_BY_ANNOTATION = f"{DOMAIN}/released-by"
 """Who set it; the same policy holds it against the user that the API server knows."""
+REQUESTER_ANNOTATION = f"{DOMAIN}/requester"
+"""Who asked for the run; an admission policy holds it against the user that the API server knows (operator/deploy/requester.yaml)."""
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 
 CONTAINER = "trainer"
@@ -25,6 +27,8 @@ METRICS_PORT, METRICS_PORT_NAME = 9400, "metrics"
 RENDEZVOUS_PORT = 29500
 PLAN_FILE = "plan.json"
 PLAN_FOLDER = "/etc/medfinetune"
+SIGNING_FOLDER, SIGNING_KEY = "/etc/medfinetune-signing", "key.pem"
+"""Where pods that sign see the site's Secret, and the key in it."""
 MODELS_FOLDER, DATA_FOLDER, OUTPUT_FOLDER = "/medfinetune/models", "/medfinetune/data", "/medfinetune/output"
 """Where pods see the three volumes."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.errors import InvalidManifest, Refusal
-from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER, RELEASE_ANNOTATION, RELEASED_BY_ANNOTATION
+from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER, RELEASE_ANNOTATION, RELEASED_BY_ANNOTATION, REQUESTER_ANNOTATION
 from medfinetune_api.plan import Identity, Mounts, RunPlan
 from medfinetune_api.resolve import resolve
 from medfinetune_api.results_gates import ReleaseRequest
@@ -34,6 +34,8 @@ class Run:
     """The resolved plan, or why there never will be one."""
     status: FineTuneStatus
     resource_version: str
+    requester: str = ""
+    """Who asked for it, as its annotation says; empty where it has none."""
     release: ReleaseRequest | Refusal | None = None
     """By which decision it is to be released, where its annotations hold one; or why that cannot be recorded."""
 
@@ -83,6 +85,7 @@ def read_run(body: Mapping[str, Any], before: Run | None = None) -> Run:
         plan=plan,
         status=_status(body.get("status") or {}),
         resource_version=meta["resourceVersion"],
+        requester=(meta.get("annotations") or {}).get(REQUESTER_ANNOTATION, ""),
         release=_release(meta.get("annotations") or {}),
     )
 

@@ -43,6 +43,11 @@ class Settings(Contract):
     release: bool = False
     """Whether an annotation releases a quarantined run. Only with the admission policy of operator/deploy/release.yaml: without it, whoever may edit runs could
     set one, in anybody's name."""
+    requester: bool = False
+    """Whether the annotation medfinetune.io/requester names who asked for a run. Only with the admission policy of operator/deploy/requester.yaml: without it,
+    whoever may create runs could write anybody's name, and lineages say `unknown`."""
+    signing_secret: str = ""
+    """Name of the Secret, in the namespace of each run, whose key.pem signs lineages; empty signs none. Who may make pods there can read it."""
     pod_security: Mapping[str, Any] = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}
     """Ids of the pods; empty where the platform assigns them (OpenShift)."""
     stop_seconds: Annotated[float, Field(gt=0, le=86400)] = 600

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from medfinetune_api.choices import Stage
-from medfinetune_api.objects import INDEX_LABEL, METRICS_PORT, RENDEZVOUS_PORT, job_name
+from medfinetune_api.objects import INDEX_LABEL, METRICS_PORT, RENDEZVOUS_PORT, SIGNING_FOLDER, SIGNING_KEY, job_name
 from medfinetune_api.results_gates import ReleaseRequest
 from medfinetune_api.status import Attempt
 
-from medfinetune_operator.resources.stages import gpus_of
+from medfinetune_operator.resources.stages import gpus_of, signs
 from medfinetune_operator.run import Run
 from medfinetune_operator.settings import Settings
 
@@ -37,7 +37,8 @@ def _product(run: Run, attempt: Attempt, settings: Settings) -> dict[str, str]:
         "MEDFINETUNE_STALL_SECONDS": str(max(1, int(STALL_SHARE * run.spec.run_policy.stall_timeout_seconds))),
         "MEDFINETUNE_STOP_SECONDS": str(settings.stop_seconds),
     }
-    return fixed | ({"MEDFINETUNE_MICRO_BATCH": str(attempt.micro_batch)} if attempt.micro_batch else {}) | _decision(run, attempt.stage)
+    halved = {"MEDFINETUNE_MICRO_BATCH": str(attempt.micro_batch)} if attempt.micro_batch else {}
+    return fixed | halved | _decision(run, attempt.stage) | _lineage(run, attempt.stage, settings)
 
 
 def _decision(run: Run, stage: Stage) -> dict[str, str]:
@@ -45,7 +46,19 @@ def _decision(run: Run, stage: Stage) -> dict[str, str]:
     if stage is not Stage.RELEASE or not isinstance(run.release, ReleaseRequest):
         return {}
     words = {"MEDFINETUNE_RELEASED_BY": run.release.by, "MEDFINETUNE_RELEASE_REASON": run.release.reason}
-    return {name: text.replace("$", "$$") for name, text in words.items()}
+    return {name: _literal(text) for name, text in words.items()}
+
+
+def _lineage(run: Run, stage: Stage, settings: Settings) -> dict[str, str]:
+    """Who asked for the run, where the admission policy has proved it and else nobody; and the key that signs."""
+    name = run.requester if settings.requester else ""
+    asked = {"MEDFINETUNE_REQUESTER": _literal(name), "MEDFINETUNE_REQUESTER_VERIFIED": "true" if name else "false"}
+    return asked | ({"MEDFINETUNE_SIGNING_KEY": f"{SIGNING_FOLDER}/{SIGNING_KEY}"} if signs(stage, settings.signing_secret) else {})
+
+
+def _literal(text: str) -> str:
+    """What Kubernetes reads as `text`."""
+    return text.replace("$", "$$")
 
 
 def _ranks(run: Run, attempt: Attempt) -> dict[str, str]:

@@ -37,7 +37,7 @@ def _pod(run: Run, attempt: Attempt, settings: Settings) -> dict[str, Any]:
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": ceil(settings.stop_seconds) + GRACE_SECONDS,
         "securityContext": _pod_security(settings),
-        "volumes": volumes(run, attempt.stage),
+        "volumes": volumes(run, attempt.stage, settings.signing_secret),
         "containers": [_container(run, attempt, settings)],
         **_placement(run),
     }
@@ -56,7 +56,7 @@ def _container(run: Run, attempt: Attempt, settings: Settings) -> dict[str, Any]
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "File",
-        "volumeMounts": mounts(run, attempt.stage),
+        "volumeMounts": mounts(run, attempt.stage, settings.signing_secret),
     }
 
 

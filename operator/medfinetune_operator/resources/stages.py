@@ -28,6 +28,11 @@ def reads_base(run: Run, stage: Stage) -> bool:
     return stage in WORK or (stage is Stage.RELEASE and run.spec.output.merge)
 
 
+def signs(stage: Stage, secret: str) -> bool:
+    """Whether the pods of `stage` see the site's key: those that write a lineage, and prepare, which refuses a key that cannot sign before GPUs are queued."""
+    return bool(secret) and stage in (Stage.PREPARE, Stage.EVALUATE, Stage.RELEASE)
+
+
 def resources_of(run: Run, stage: Stage) -> dict[str, Any]:
     """The container's requests and limits, GPUs among the limits."""
     requirements, gpus = _requirements(run, stage), gpus_of(run, stage)

@@ -1,4 +1,6 @@
-"""The volumes of a pod and where the container sees them. Nothing but the plan, claims and scratch space: no Secret, no token, no path of the node."""
+"""The volumes of a pod and where the container sees them. Nothing but the plan, claims and scratch space: no token, no path of
+the node, and no Secret but the key that signs lineages, where the administrator has named one.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from medfinetune_api.choices import WORK, Stage
-from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER, PLAN_FOLDER
+from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER, PLAN_FOLDER, SIGNING_FOLDER
 
-from medfinetune_operator.resources.stages import COMPUTING, reads_base
+from medfinetune_operator.resources.stages import COMPUTING, reads_base, signs
 from medfinetune_operator.run import Run
 
 
@@ -22,7 +24,7 @@ class _Role:
     read_only: bool
 
 
-def volumes(run: Run, stage: Stage) -> list[dict[str, Any]]:
+def volumes(run: Run, stage: Stage, secret: str = "") -> list[dict[str, Any]]:
     """The pod's volumes: one a claim, whatever roles it has. One that is only read is read-only as a whole: fsGroup must not change who owns its files."""
     roles = _roles(run, stage)
     claims = {name: [role for role in roles if role.claim == name] for name in dict.fromkeys(role.claim for role in roles)}
@@ -31,10 +33,11 @@ def volumes(run: Run, stage: Stage) -> list[dict[str, Any]]:
         *(_claim(name, sharing) for name, sharing in claims.items()),
         {"name": "tmp", "emptyDir": {}},
         *_shared_memory(run, stage),
+        *([{"name": "signing", "secret": {"secretName": secret, "defaultMode": 0o440}}] if signs(stage, secret) else []),
     ]
 
 
-def mounts(run: Run, stage: Stage) -> list[dict[str, Any]]:
+def mounts(run: Run, stage: Stage, secret: str = "") -> list[dict[str, Any]]:
     """The container's mounts of `volumes`."""
     roles = _roles(run, stage)
     first = {role.claim: role.name for role in reversed(roles)}
@@ -43,6 +46,7 @@ def mounts(run: Run, stage: Stage) -> list[dict[str, Any]]:
         *({"name": first[role.claim], "mountPath": role.folder, "readOnly": role.read_only} for role in roles),
         {"name": "tmp", "mountPath": "/tmp"},
         *({"name": each["name"], "mountPath": "/dev/shm"} for each in _shared_memory(run, stage)),
+        *([{"name": "signing", "mountPath": SIGNING_FOLDER, "readOnly": True}] if signs(stage, secret) else []),
     ]
 
 
