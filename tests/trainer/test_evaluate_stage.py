@@ -21,14 +21,17 @@ from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_evaluation import TaskPlan
 from medfinetune_api.results import Prepared, StageResult
-from medfinetune_api.results_evaluation import EvaluationSummary
+from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
+from medfinetune_trainer.evaluation.answers import read_answers
+from medfinetune_trainer.evaluation.comparison import holm, mcnemar
 from medfinetune_trainer.evaluation.harness import ExamTask, LetterModel, ask_and_describe
 from medfinetune_trainer.evaluation.questions import read_questions
+from medfinetune_trainer.evaluation.summary import summarise
 from medfinetune_trainer.model.adapter import base_digest
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.stages.evaluate import run
@@ -101,8 +104,29 @@ def test_the_summary_counts_what_the_samples_hold(base: Path, tmp_path: Path) ->
             right = [row["acc"] for row in rows if row["doc"]["subject"] == subject]
             assert (score.n, score.accuracy) == (len(right), sum(right) / len(right))
         assert [row["doc_hash"] for row in samples(plan, "base", scores.task)] == [row["doc_hash"] for row in rows]
+        judged_as_its_samples(plan, scores)
+    compared = {row.task: row.comparison for row in summary.changes if row.subject is None}
+    assert compared.keys() == {None, "medqa", "kormedmcqa"}
+    assert [scores.comparison.p_holm for scores in summary.tasks] == holm([scores.comparison.p for scores in summary.tasks])
+    assert EvaluationSummary.model_validate_json(summarise(plan, {scores.task: scores.available for scores in summary.tasks}).to_json()) == summary
     assert summary.tasks[1].tuned_by_subject.keys() == {record.subject for record in asked(plan)["kormedmcqa"]}
     assert summary.tuned_by_language.keys() == {"en", "ko"}
+
+
+def judged_as_its_samples(plan: RunPlan, scores: TaskScores) -> None:
+    """Comparison, calibration and the answers that stay are those of the samples, and none of it holds a question."""
+    rows = {variant: samples(plan, variant, scores.task) for variant in ("base", "tuned")}
+    before, after = ([row["acc"] for row in rows[variant]] for variant in ("base", "tuned"))
+    gained, lost = (sum(now - then == change for then, now in zip(before, after, strict=True)) for change in (1, -1))
+    assert (scores.comparison.gained, scores.comparison.lost, scores.comparison.p) == (gained, lost, pytest.approx(mcnemar(gained, lost)))
+    for variant, calibration in (("base", scores.base_calibration), ("tuned", scores.tuned_calibration)):
+        sure = [torch.tensor([float(likelihood) for likelihood, _ in row["filtered_resps"]]).double().softmax(0).max().item() for row in rows[variant]]
+        assert sum(one.n * one.confidence for one in calibration.bins) == pytest.approx(sum(sure))
+        kept = read_answers(plan.folder, variant, scores.task)
+        assert [answer.confidence for answer in kept] == pytest.approx(sure)
+        assert [(answer.where, float(answer.right or 0)) for answer in kept] == [(row["doc"]["where"], row["acc"]) for row in rows[variant]]
+        text = plan.folder.answers(variant, scores.task).read_text(encoding="utf-8")
+        assert not any(row["doc"]["prompt"][:20] in text for row in rows[variant])
 
 
 def asked(plan: RunPlan) -> dict[str, list[Record]]:

@@ -23,7 +23,7 @@ from medfinetune_trainer.evaluation.forgetting import changes
 from medfinetune_trainer.evaluation.groups import score_by_group
 from medfinetune_trainer.evaluation.orders import name_in_orders, orders_summary
 from medfinetune_trainer.evaluation.statistics import score, score_by
-from medfinetune_trainer.evaluation.text_results import letter_answer, text_answer, text_scores, with_corrected
+from medfinetune_trainer.evaluation.text_results import letter_answer, text_answer, text_scores
 
 ByTask = Mapping[str, Sequence[Answer]]
 
@@ -55,7 +55,7 @@ def summarise(plan: RunPlan, available: Mapping[str, int]) -> EvaluationSummary:
         EvaluationSummary(
             plan_sha256=plan.sha256,
             tasks=tuple(_task_scores(plan, task, answers, available[task.name]) for task in exams),
-            texts=with_corrected([text_scores(plan, task, *answers.of(task.name), available[task.name]) for task in texts]),
+            texts=tuple(text_scores(plan, task, *answers.of(task.name), available[task.name]) for task in texts),
             base_by_language=_by_language(exams, answers.base),
             tuned_by_language=_by_language(exams, answers.tuned),
             changes=changes(exams, pairs, plan.evaluation.forgetting_threshold, plan.training.seed) if pairs else (),
@@ -118,9 +118,13 @@ def _task_scores(plan: RunPlan, task: TaskPlan, answers: Answers, available: int
 
 
 def _corrected(summary: EvaluationSummary) -> EvaluationSummary:
-    """Every comparison of a task, with its p corrected over all of them."""
-    compared = corrected({task.task: task.comparison for task in summary.tasks if task.comparison})
-    return summary.model_copy(update={"tasks": tuple(task.model_copy(update={"comparison": compared.get(task.task)}) for task in summary.tasks)})
+    """Every comparison of a task, with its p corrected over all tasks: examinations, and each measurement of answers in words."""
+    exams = {(task.task, ""): task.comparison for task in summary.tasks if task.comparison}
+    measured = {(text.task, metric): one for text in summary.texts for metric, one in text.comparisons.items()}
+    family = corrected(exams | measured)
+    tasks = tuple(task.model_copy(update={"comparison": family.get((task.task, ""))}) for task in summary.tasks)
+    texts = tuple(text.model_copy(update={"comparisons": {metric: family[text.task, metric] for metric in text.comparisons}}) for text in summary.texts)
+    return summary.model_copy(update={"tasks": tasks, "texts": texts})
 
 
 def _right(answers: Sequence[Answer]) -> list[bool]:

@@ -8,12 +8,12 @@ from typing import Any
 
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_evaluation import TaskPlan
-from medfinetune_api.results_evaluation import CodeMixing, Comparison, GlossaryUse, Mean, TextScores
+from medfinetune_api.results_evaluation import CodeMixing, GlossaryUse, Mean, TextScores
 
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.answers import Answer
 from medfinetune_trainer.evaluation.code_mixing import code_mixing, in_latin_letters
-from medfinetune_trainer.evaluation.comparison import compare_means, corrected, mean
+from medfinetune_trainer.evaluation.comparison import compare_means, mean
 from medfinetune_trainer.evaluation.glossary import Glossary, glossary_of, use
 
 
@@ -55,12 +55,6 @@ def text_scores(plan: RunPlan, task: TaskPlan, base: Sequence[Answer], tuned: Se
         tuned_code_mixing=mixing,
         glossary=terms,
     )
-
-
-def with_corrected(texts: Sequence[TextScores]) -> tuple[TextScores, ...]:
-    """The same, each comparison's p corrected over all measurements of all of these tasks."""
-    family: dict[tuple[str, str], Comparison] = corrected({(text.task, metric): one for text in texts for metric, one in text.comparisons.items()})
-    return tuple(text.model_copy(update={"comparisons": {metric: family[text.task, metric] for metric in text.comparisons}}) for text in texts)
 
 
 def _values(task: TaskPlan, answers: Sequence[Answer]) -> dict[str, list[float]]:
