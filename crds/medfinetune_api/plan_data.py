@@ -32,11 +32,13 @@ class ColumnsPlan(Contract):
     options: OptionColumns
     """Columns of the options, in the order of their letters."""
     answer: ColumnName
-    """Column of the right answer."""
+    """Column of the right answer; of several, a list, or letters or numbers with commas between."""
     answer_style: AnswerStyle
     """How the answer is written."""
     subject: ColumnName | None = None
     """Column of the subject; None where the file has none."""
+    year: ColumnName | None = None
+    """Column of the examination's year; None where the file has none."""
     id: ColumnName | None = None
     """Column of the record's identifier; None counts by line."""
 

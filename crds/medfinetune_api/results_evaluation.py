@@ -115,11 +115,11 @@ class Orders(Contract):
     orders: OptionOrders
     """Orders asked."""
     accuracy: Score
-    """Over all orders."""
+    """Over all orders; n and the interval count each question once, because its answers in several orders depend on one another."""
     consistent: Fraction
     """Share of questions whose chosen option is the same in every order."""
     chosen_letters: Annotated[tuple[Fraction, ...], Field(max_length=26)]
-    """Share of answers that name each letter, A first: equal shares where no letter is preferred."""
+    """Share of answers that name each letter, A first: equal shares where no letter is preferred and all questions have as many options."""
 
 
 class CodeMixing(Contract):

@@ -74,11 +74,13 @@ class ColumnsSpec(Ruled):
     options: OptionColumns
     """Columns of the answer options in the order of their letters; a single one names a column that holds all of them as a list or an object. 1 to 26."""
     answer: ColumnName
-    """Column of the right answer."""
+    """Column of the right answer; of several, a list, or letters or numbers with commas between."""
     answer_style: AnswerStyle = AnswerStyle.LETTER
     """How the answer is written: Letter (A is the first option), Number (1 is the first), Index (0 is the first), Text (the option's own words)."""
     subject: ColumnName | None = None
     """Column of the subject that scores are broken down by; none where absent."""
+    year: ColumnName | None = None
+    """Column of the examination's year in four digits, that scores are broken down by too; none where absent."""
     id: ColumnName | None = None
     """Column of the record's identifier; records are counted by line where absent."""
 

@@ -153,10 +153,10 @@ def test_usmle_takes_as_many_options_as_a_question_has(tmp_path: Path) -> None:
     [("Letter", "A, C"), ("Letter", ["C", "a"]), ("Letter", "a|c"), ("Number", "3;1"), ("Number", [1, 3]), ("Index", "0,2"), ("Text", ["Liver", "Heart"])],
 )
 def test_an_exam_may_have_several_right_answers(tmp_path: Path, style: str, answer: object) -> None:
-    content = json_lines({"q": "Which?", "o": TEXTS, "a": answer})
-    (record,) = read(tmp_path, "a.jsonl", content, Format.EXAM, columns=columns("o", style))
-    assert (record.right, record.messages[-1].content) == ((0, 2), "A, C")
-    reloaded = load_source(source("a.jsonl", Format.EXAM, columns=columns("o", style)), tmp_path, tmp_path / "cache")
+    content, mapped = json_lines({"q": "Which?", "o": TEXTS, "a": answer, "y": 2022}), columns("o", style, year="y")
+    (record,) = read(tmp_path, "a.jsonl", content, Format.EXAM, columns=mapped)
+    assert (record.right, record.messages[-1].content, record.year) == ((0, 2), "A, C", "2022")
+    reloaded = load_source(source("a.jsonl", Format.EXAM, columns=mapped), tmp_path, tmp_path / "cache")
     assert Record.from_row(reloaded[0]) == record
     if isinstance(answer, list):
         cells = [json.dumps(value).replace('"', '""') for value in (TEXTS, answer)]

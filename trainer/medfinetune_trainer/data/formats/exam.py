@@ -43,6 +43,7 @@ def exam(build: Builder) -> Iterator[Record]:
             prompt=form(question, options),
             subject=row.text_or_blank(columns.subject) if columns.subject else "",
             id_field=columns.id,
+            year=row.year(columns.year) if columns.year else "",
         )
 
 
