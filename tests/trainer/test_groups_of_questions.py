@@ -6,10 +6,12 @@ from collections import Counter
 
 import pytest
 from medfinetune_api.choices import Format
+from medfinetune_api.results_evaluation import EvaluationSummary, Orders, TaskScores
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.records import Message, Record
 from medfinetune_trainer.evaluation.groups import groups_of, score_by_group
 from medfinetune_trainer.evaluation.statistics import score
+from medfinetune_trainer.report.groups import groups
 from support.records import real_data, source
 
 
@@ -38,6 +40,24 @@ def test_a_label_that_all_bear_tells_nothing_apart() -> None:
     asked = [(("year=2022", "law=yes"), True), (("year=2022", "law=no"), False), (("year=2022", "law=no"), True)]
     assert score_by_group(asked) == {"law=no": score([False, True]), "law=yes": score([True])}
     assert score_by_group([]) == {}
+
+
+def test_the_report_shows_groups_and_orders_and_nothing_where_there_are_none() -> None:
+    plain = TaskScores(
+        task="t", language="ko", version="1.0", questions=40, available=40, seen=False, tuned=score([True]), base_by_subject={}, tuned_by_subject={}
+    )
+    assert groups(summary(plain)) == []
+    by_group = {"year=2022": score([True, False] * 20), "law=yes": score([True])}
+    orders = Orders(orders=4, accuracy=score([True, False]), consistent=0.5, chosen_letters=(0.75, 0.25))
+    told = plain.model_copy(update={"tuned_by_group": by_group, "base_by_group": {"law=yes": score([False])}, "tuned_orders": orders})
+    found = [" ".join(element.itertext()) for element in groups(summary(told)) if element is not None]
+    for words in ("medical law (cites a statute) 1* 0.0 [0.0, 79.3] 100.0 [20.7, 100.0] +100.0", "year 2022 40 – 50.0"):
+        assert words in " ".join(found[0].split())
+    assert "t tuned 4 2 100.0 [20.7, 100.0] 50.0 [9.5, 90.5] 50.0 % A 75.0 %, B 25.0 %" in " ".join(found[1].split())
+
+
+def summary(task: TaskScores) -> EvaluationSummary:
+    return EvaluationSummary(plan_sha256="0" * 64, tasks=(task,), base_by_language={}, tuned_by_language={})
 
 
 def test_the_published_examinations_have_408_questions_of_law() -> None:

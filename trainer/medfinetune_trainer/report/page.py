@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
+from medfinetune_api.results_evaluation import EvaluationSummary
+
 from medfinetune_trainer.report.accuracy import accuracy
 from medfinetune_trainer.report.calibration import calibration
 from medfinetune_trainer.report.changes import changes_of
+from medfinetune_trainer.report.checklist import checklist, section
 from medfinetune_trainer.report.elements import document, el, facts, name
 from medfinetune_trainer.report.forgetting import forgetting
 from medfinetune_trainer.report.gates import gates, notices
+from medfinetune_trainer.report.groups import groups
 from medfinetune_trainer.report.history import SHOWN
 from medfinetune_trainer.report.material import data, made_from, plan
 from medfinetune_trainer.report.memory import memory
@@ -54,12 +58,12 @@ def _body(run: Run) -> Iterable[Element]:
         yield el("p", el("strong", f"{run.ended.stage} ended with {run.ended.reason} (exit code {run.ended.exit_code}). "), run.ended.message, class_="notice")
     yield facts(_who(run))
     yield from _notes(run)
-    results = accuracy(run.summary) if run.summary else [el("p", "The questions have not been asked yet: no accuracy is known.")]
-    yield from _section("Results", [*results, *(texts(run.summary) if run.summary else ()), *changes_of(run.changed)])
+    yield from _section("Results", [*_results(run.summary), *changes_of(run.changed)])
     if run.summary and run.summary.tasks:
         yield from _section("What tuning changed", forgetting(run.summary, run.plan.evaluation.forgetting_threshold))
         yield from _section("Calibration", calibration(run.summary))
     yield from _section("Gates", gates(run.judgement))
+    yield from _section("Before it is used", section(checklist(run)))
     yield from _section("Training", training(run))
     yield from _section("Memory", memory(run))
     yield from _section("Time", times(run))
@@ -69,6 +73,12 @@ def _body(run: Run) -> Iterable[Element]:
     yield from _section("What the model was made from", made_from(run))
     yield from _section("What these figures do not show", [el("ul", *(el("li", limit) for limit in LIMITS))])
     yield from _section("The plan", plan(run))
+
+
+def _results(summary: EvaluationSummary | None) -> list[Element | None]:
+    if summary is None:
+        return [el("p", "The questions have not been asked yet: no accuracy is known.")]
+    return [*accuracy(summary), *groups(summary), *texts(summary)]
 
 
 def _who(run: Run) -> Iterable[tuple[str, Element | str]]:
