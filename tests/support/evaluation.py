@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from medfinetune_api.choices import ChatTemplate, Format, Sharding
 from medfinetune_api.plan import Identity, ModelPlan, Mounts, OutputPlan, RunPlan
@@ -38,10 +39,10 @@ def real_data() -> Path | None:
     return Path(folder) if folder and Path(folder).is_dir() else None
 
 
-def tiny_base(folder: Path) -> Path:
-    """A tiny Gemma 3 with a tokenizer trained on the example's test sets."""
+def tiny_base(folder: Path, **config: Any) -> Path:
+    """A tiny Gemma 3 with a tokenizer trained on the example's test sets; `config` replaces fields of the model's."""
     texts = [line for path in (MEDQA, KORMEDMCQA) for line in path.read_text(encoding="utf-8").splitlines()]
-    return build(folder, texts * 4, vocabulary=900)
+    return build(folder, texts * 4, vocabulary=900, **config)
 
 
 def without_network(folder: Path) -> Path:
