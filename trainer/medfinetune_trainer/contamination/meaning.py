@@ -1,6 +1,7 @@
 """Meaning: questions and records compared by an embedding model, in the languages in which it has shown that it can.
 
-The model is tried before it is used: on a sample of the very texts that are to be compared, whose pairs are unrelated but for those that stricter methods find.
+The model is tried before it is used: on a sample of the very texts that are to be compared. Their pairs count as unrelated but for those that stricter methods
+find, and each text's closest, which may be its paraphrase or translation.
 """
 
 from __future__ import annotations
@@ -53,15 +54,26 @@ class Trials:
         return (self.within[asked] if asked == known else self.across[asked, known]).used
 
     def _unrelated(self, items: Sequence[Item], vectors: Vectors) -> NDArray[np.float32]:
-        """Cosines of all pairs that no stricter method finds to be the same: (P,)."""
-        pairs = [(i, j) for i, j in combinations(range(len(items)), 2) if not alike(items[i], items[j], self._threshold)]
-        one, other = np.asarray(pairs, np.int64).reshape(-1, 2).T
-        cosines: NDArray[np.float32] = np.einsum("nd,nd->n", vectors[one], vectors[other])
-        return cosines
+        """Cosines of pairs of one language: (P,)."""
+        pairs = np.zeros((len(items), len(items)), bool)
+        for i, j in combinations(range(len(items)), 2):
+            pairs[i, j] = not alike(items[i], items[j], self._threshold)
+        return _without_closest(vectors @ vectors.T, pairs)
 
     def _across(self, vectors: Mapping[str, Vectors], asked: str, known: str) -> EmbeddingTrial:
-        trial = self._embedder.trial((vectors[asked] @ vectors[known].T).ravel(), asked, known)
+        cosines = vectors[asked] @ vectors[known].T
+        trial = self._embedder.trial(_without_closest(cosines, np.ones_like(cosines, bool)), asked, known)
         return trial.model_copy(update={"used": trial.used and self.within[asked].used and self.within[known].used})
+
+
+def _without_closest(cosines: NDArray[np.float32], pairs: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The cosines of `pairs`, both (N, M), but for the highest of each row and of each column: (P,)."""
+    if pairs.any():
+        masked = np.where(pairs, cosines, -2)
+        rows, columns = masked.argmax(axis=1), masked.argmax(axis=0)
+        pairs[np.arange(len(rows)), rows] = False
+        pairs[columns, np.arange(len(columns))] = False
+    return cosines[pairs]
 
 
 class Meaning:

@@ -16,6 +16,7 @@ import numpy as np
 from medfinetune_api.results_screening import Detection
 from numpy.typing import NDArray
 
+from medfinetune_trainer.contamination.buckets import bands
 from medfinetune_trainer.contamination.embeddings import Vectors
 from medfinetune_trainer.contamination.items import Item
 from medfinetune_trainer.contamination.matching import STRICTEST, first_rows
@@ -36,17 +37,17 @@ class Repeats:
         self._folder, self._threshold = folder, threshold
         self._sources, self._offsets = array("H"), array("Q", [0])
         self._exact, self._normalised = array("Q"), array("Q")
-        self._shingles, self._keys = (folder / "shingles").open("wb"), (folder / "keys").open("wb")
-        self._bands = 0
+        self._shingles = (folder / "shingles").open("wb")
+        self._bands = [(folder / f"band-{band}").open("wb") for band in range(bands(threshold)[0])]
         self._vectors: dict[str, list[int]] = {}
 
     def add(self, records: Sequence[Item], keys: NDArray[np.uint64]) -> None:
         """Take the next records; `keys` as `matching.keys_of` gives them."""
-        self._bands = keys.shape[1]
         rows = np.fromiter(first_rows(records), np.int64, len(records))
         # A record without n-grams is alone in its buckets: its number, in a range that no hash of 64 bits is likely to reach.
-        alone = np.arange(len(self._sources), len(self._sources) + len(records), dtype=np.uint64)[:, None]
-        (np.where(rows[:, None] < 0, alone, keys[rows]) if len(keys) else np.repeat(alone, self._bands, axis=1)).tofile(self._keys)
+        own = np.arange(len(self), len(self) + len(records), dtype=np.uint64)
+        for band, file in enumerate(self._bands):
+            np.where(rows < 0, own, keys[:, band][rows] if len(keys) else own).tofile(file)
         for record in records:
             text = record.texts[0]
             self._sources.append(record.group)
@@ -71,8 +72,8 @@ class Repeats:
 
     def count(self, similarity: float) -> Pairs:
         """Each record that repeats an earlier one, once, by the strictest method. `similarity`: cosine above which vectors count as the same."""
-        self._shingles.close()
-        self._keys.close()
+        for file in (self._shingles, *self._bands):
+            file.close()
         earlier = {Detection.EXACT: _first(self._exact), Detection.NORMALISED: _first(self._normalised)}
         earlier[Detection.NGRAM], earlier[Detection.EMBEDDING] = self._by_ngrams(), self._by_vectors(similarity)
         sources, found, pairs = np.asarray(self._sources), np.zeros(len(self), bool), Counter[tuple[int, int, Detection]]()
@@ -84,10 +85,9 @@ class Repeats:
 
     def _by_ngrams(self) -> NDArray[np.int64]:
         found = np.full(len(self), -1)
-        keys = np.memmap(self._folder / "keys", np.uint64, "r", shape=(len(self), self._bands)) if len(self) else np.empty((0, 0), np.uint64)
         with (self._folder / "shingles").open("rb") as file:
-            for band in range(self._bands if len(self) else 0):
-                for before, number in _neighbours(np.ascontiguousarray(keys[:, band])):
+            for band in range(len(self._bands)):
+                for before, number in _neighbours(np.fromfile(self._folder / f"band-{band}", np.uint64)):
                     if found[number] < 0 and jaccard(self._read(file.fileno(), before), self._read(file.fileno(), number)) >= self._threshold:
                         found[number] = before
         return found
