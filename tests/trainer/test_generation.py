@@ -25,6 +25,8 @@ from medfinetune_trainer.evaluation.letters_written import LetterTask, all_choic
 from medfinetune_trainer.evaluation.questions import read_questions
 from medfinetune_trainer.evaluation.text_demands import refuse_unwritable
 from medfinetune_trainer.evaluation.text_metrics import TextMeasures
+from medfinetune_trainer.memory.evaluation import cached_values
+from medfinetune_trainer.memory.shape import base_shape
 from medfinetune_trainer.model.keyed import keyed
 from medfinetune_trainer.model.tuned import Adapter
 from medfinetune_trainer.report.page import page
@@ -251,6 +253,10 @@ def test_prepare_refuses_what_cannot_be_written_or_measured(base: Path, tmp_path
         return str(caught.value)
 
     assert "spec.evaluation.tasks[1].maxNewTokens: found 32768" in refused(chat, letters.model_copy(update={"max_new_tokens": 32768}))
+    shape = base_shape(base)
+    cached = loaded(base, None)(torch.ones(1, 9 + 6, dtype=torch.int64), use_cache=True).past_key_values
+    assert cached_values(plan, shape, 9) == sum(values.numel() for layer in cached.layers for values in (layer.keys, layer.values))
+    assert cached_values(plan.model_copy(update={"evaluation": evaluation_part()}), shape, 9) == 0
     bare = [replace(record, messages=(record.messages[0], Message("assistant", "심장"))) for record in asked["chat"]]
     asked["chat"] = bare
     assert "spec.evaluation.tasks[0].metrics: found EntityF1 of 4 references without an entity" in refused(chat, glossaries=())

@@ -60,7 +60,7 @@ def rouge_l(answer: str, reference: str) -> float:
 
 def bleu(answer: str, reference: str, language: str) -> float:
     """BLEU of the one answer (Papineni et al. 2002), by sacrebleu, smoothed (`exp`), up to as many words as the answer has: not a corpus's BLEU."""
-    return min(1.0, _bleu(bleu_tokenizer(language)).sentence_score(answer, [reference]).score / 100)
+    return min(1.0, float(_bleu(bleu_tokenizer(language)).sentence_score(answer, [reference]).score) / 100)
 
 
 def bleu_tokenizer(language: str) -> str:
