@@ -1,4 +1,4 @@
-"""Bases of published shapes with random weights, written layer by layer: peaks and speed depend on shapes alone, and nothing is downloaded."""
+"""Bases of published shapes with random weights: peaks and speed depend on shapes alone, and nothing is downloaded. On a processor all widths are small."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 import transformers
+from medfinetune_trainer.memory.published import PUBLISHED
 from safetensors.torch import save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 GEMMA_3_4B = {
     "model_type": "gemma3_text",
@@ -39,8 +41,23 @@ MINIATURE = {"vocab_size": 4096, "hidden_size": 64, "intermediate_size": 128, "n
 CLASSES = {"gemma3_text": ("Gemma3TextConfig", "Gemma3ForCausalLM"), "llama": ("LlamaConfig", "LlamaForCausalLM")}
 
 
+def first_layers(folder: Path, model: str, layers: int, device: torch.device, **fields: Any) -> Path:
+    """The published shape of `model` with its first layers only, `fields` in place of its own, weights as transformers draws them, in bf16.
+
+    The last layer attends to everything, the others where Gemma 3 has them to a window: as its first six do.
+    """
+    config = dict(PUBLISHED[model]) | {"num_hidden_layers": layers} | fields | (MINIATURE if device.type == "cpu" else {})
+    if config["model_type"] == "gemma3_text":
+        config["layer_types"] = ["sliding_attention"] * (config["num_hidden_layers"] - 1) + ["full_attention"]
+    torch.manual_seed(0)
+    with torch.device(device):
+        made = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config), dtype=torch.bfloat16)
+    made.save_pretrained(folder)
+    return folder
+
+
 def random_base(folder: Path, shape: dict[str, Any], device: torch.device) -> Path:
-    """A folder in Hugging Face layout: config.json, and bf16 weights in one file a layer. On a processor the shape is cut to a miniature."""
+    """A folder in Hugging Face layout: config.json, and bf16 weights in one file a layer, for a shape too large to be made whole."""
     fields = {name: value for name, value in shape.items() if name != "model_type"}
     if device.type == "cpu":
         fields |= MINIATURE | ({"layer_types": ["sliding_attention", "full_attention"]} if "layer_types" in shape else {})
