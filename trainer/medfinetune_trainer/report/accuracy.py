@@ -13,7 +13,7 @@ from medfinetune_trainer.report.words import FEW, scored
 
 SUBJECTS = 100
 """Subjects of a task that are shown: those with the most questions."""
-HEAD = ("n", "base %", "tuned %", *differences.HEAD, "0 – 100 %")
+HEAD = ("n", "base %", "tuned %", "change, points", "0 – 100 %")
 Compared = Mapping[tuple[str | None, str, str | None], Comparison]
 """Comparisons of the table of changes, by task, language and subject."""
 SCALE = 2.2
@@ -66,8 +66,8 @@ def _subjects(task: TaskScores, compared: Compared) -> Element:
 
 def _row(label: Child, base: Score | None, tuned: Score, compared: Comparison | None) -> tuple[Child, ...]:
     few = "*" if tuned.n < FEW else ""
-    changed = differences.change_or_gain(compared, base, tuned)
-    return label, f"{tuned.n:,}{few}", scored(base), scored(tuned), *changed, _intervals({"base": base, "tuned": tuned})
+    figures = (f"{tuned.n:,}{few}", scored(base), scored(tuned), differences.cell(compared, base, tuned))
+    return label, *figures, _intervals({"base": base, "tuned": tuned})
 
 
 def _intervals(scores: Mapping[str, Score | None]) -> Element:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from xml.etree.ElementTree import Element
+
 from medfinetune_api.results_evaluation import Change, Comparison, Score
 
+from medfinetune_trainer.report.elements import el
 from medfinetune_trainer.report.words import gained
 
 HEAD = ("change, points", "p (Holm)", "that is", "smallest shown")
@@ -19,6 +22,14 @@ def difference(comparison: Comparison | None) -> tuple[str, str, str, str]:
     if comparison is None:
         return "–", "–", "–", "–"
     return change(comparison), p_value(comparison.p_holm), comparison.verdict, f"{100 * comparison.smallest:.1f}"
+
+
+def cell(comparison: Comparison | None, base: Score | None, tuned: Score) -> Element:
+    """All of it in one cell of the page, a line each."""
+    first, p, verdict, smallest = change_or_gain(comparison, base, tuned)
+    if comparison is None:
+        return el("span", first)
+    return el("span", first, el("span", f"{verdict}, p {p}", class_="under"), el("span", f"smallest shown {smallest}", class_="under"))
 
 
 def change(comparison: Comparison) -> str:

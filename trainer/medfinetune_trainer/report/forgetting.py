@@ -24,7 +24,7 @@ def forgetting(summary: EvaluationSummary, threshold: float) -> list[Element | N
     left = len(summary.changes) - len(shown)
     more = f"; {ROWS} rows of {len(summary.changes):,}, the others are in evaluation/summary.json" if left else ""
     return [
-        el("p", f"{told(summary.changes, threshold)} ▼ marks these. {_KEY.format(len(summary.changes))}"),
+        el("p", f"{told(summary.changes, threshold)} {_KEY.format(len(summary.changes))}"),
         *(_language(language, [row for row in shown if row.language == language], more) for language in sorted({row.language for row in shown})),
     ]
 
@@ -38,7 +38,10 @@ def told(changes: Sequence[Change], threshold: float) -> str:
     return f"{len(forgotten):,} of {len(changes):,} languages, tasks and subjects lost more than {100 * threshold:g} points, {beyond:,} of them beyond noise."
 
 
-_KEY = f"Whether a change is beyond noise is judged over all {{:,}} rows, and so more strictly than in the table by task. * marks fewer than {FEW} questions."
+_KEY = (
+    "▼ marks such a loss. Whether a change is beyond noise is judged over all {:,} rows, and so more strictly than in the table by task. * marks "
+    f"fewer than {FEW} questions."
+)
 
 
 def _shown(changes: Sequence[Change]) -> list[Change]:

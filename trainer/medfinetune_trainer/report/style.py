@@ -20,11 +20,12 @@ p { max-width: 46rem; }
 .wide { overflow-x: auto; margin: .75rem 0; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: .35rem; min-width: min(34rem, 80vw); }
-th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); }
+th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); overflow-wrap: break-word; }
+.under { display: block; color: var(--soft); font-size: .85em; }
 th { font-weight: 600; overflow-wrap: normal; } .n { text-align: right; white-space: nowrap; }
 dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .2rem 1.25rem; margin: .75rem 0; font-size: .95rem; }
 dt { color: var(--soft); } dd { margin: 0; }
-figure { margin: 1.25rem 0; break-inside: avoid; } figure > svg { width: 100%; height: auto; display: block; }
+figure { margin: 1.25rem 0; break-inside: avoid; } figure > svg { width: 100%; height: auto; display: block; overflow: visible; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 0 1.5rem; } .beside figure { margin-top: .5rem; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg .axis { fill: var(--ink); }
 .beside svg text { font-size: 18px; }
