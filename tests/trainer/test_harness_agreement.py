@@ -18,7 +18,8 @@ import torch
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks._yaml_loader import load_yaml
-from medfinetune_api.choices import ChatTemplate, Format
+from medfinetune_api.choices import ChatTemplate, Format, Scoring
+from medfinetune_api.errors import InvalidData
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.data.template import Renderer
 from medfinetune_trainer.evaluation.exams import exam_tasks
@@ -27,7 +28,7 @@ from medfinetune_trainer.evaluation.harness import LetterModel, ask
 from medfinetune_trainer.evaluation.letters_written import LetterTask
 from medfinetune_trainer.evaluation.questions import read_questions
 from support.evaluation import EXAMPLE, KORMEDMCQA, real_data, task, tiny_base
-from support.records import json_lines
+from support.records import columns, json_lines
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 Rows = Callable[[Record], dict[str, Any]]
@@ -205,3 +206,19 @@ def test_results_record_version_and_prompt_of_every_format(tmp_path: Path) -> No
         contexts = record.prompt[10 : record.prompt.rindex("\nQuestion: ")] if form is Format.PUBMEDQA else ""
         assert recorded["prompt"].format(**filled, contexts=contexts) == record.prompt
         assert recorded["version"] == "1.0"
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [("A, C", True), ("Answer: C and A.", True), ("A", False), ("A, B, C", False), ("None of them.", False), ("Answer: A, C\nB is wrong.", True)],
+)
+def test_of_several_right_answers_the_whole_set_counts(tmp_path: Path, said: str, right: bool) -> None:
+    (tmp_path / "a.jsonl").write_text(json_lines({"q": "Which?", "o": ORGANS, "a": "A,C"}, {"q": "Which one?", "o": ORGANS, "a": "B"}), encoding="utf-8")
+    exam = task("exam", tmp_path / "a.jsonl", Format.EXAM, "en", tmp_path).model_copy(update={"columns": columns("o", "Letter")})
+    with pytest.raises(InvalidData, match=r"a\.jsonl:1: found a question with 2 right answers.*Set scoring: Generation of task exam"):
+        read_questions(exam, tmp_path, 0)
+    asked = read_questions(exam.model_copy(update={"scoring": Scoring.GENERATION}), tmp_path, 0).asked
+    written = LetterTask("exam", asked, "", "en", 8)
+    doc = next(iter(written.test_docs()))
+    ((named,),) = written._filters[0].filters[0]().apply([[said]], [doc])
+    assert float(written.process_results(doc, [named])["exact_match"]) == right
