@@ -53,7 +53,8 @@ def execute(plan: RunPlan, say: Say, nodes: int | None = None) -> list[StageRun]
         OutputConflict: another run holds the folder. StorageFailed: the output volume cannot be written.
     """
     parallelism = plan.parallelism if nodes is None else plan.parallelism.model_copy(update={"nodes": nodes})
-    if not all(is_complete(stage, plan) for stage in WORK):
+    left = [stage for stage in WORK if not is_complete(stage, plan)]
+    if left and not (left == [Stage.EVALUATE] and plan.folder.quarantine.exists()):  # what is judged already is said again, and nothing asked
         require_devices(parallelism, this_machine())
     with _held(plan.folder), tempfile.TemporaryDirectory(prefix="medfinetune-") as scratch:
         file = Path(scratch) / "plan.json"

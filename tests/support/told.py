@@ -26,12 +26,22 @@ STEPS = 6
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def filled_run(output: Path, retain: Sequence[Retained] = (), domain: str = "medical", subjects: Sequence[str] = ("doctor", "law")) -> RunPlan:
-    """A complete run but for lineage and report: every kind of file, weights of a few bytes, one task in English."""
+def manifest_of(retain: Sequence[Retained] = (), domain: str = "medical", gates: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """What `filled_run` is the run of."""
     source = {"name": "medqa", "path": "medqa.jsonl", "format": "MedQA", "language": "en", "domain": domain}
     task = {"name": "exam", "path": "exam.jsonl", "format": "MedQA", "language": "en"}
-    manifest = minimal_manifest(data={"sources": [source]}, evaluation={"tasks": [task]}, output={"retain": list(retain)})
-    plan = plan_for(manifest, output, output, output)
+    return minimal_manifest(data={"sources": [source]}, evaluation={"tasks": [task], "gates": list(gates)}, output={"retain": list(retain)})
+
+
+def filled_run(
+    output: Path,
+    retain: Sequence[Retained] = (),
+    domain: str = "medical",
+    subjects: Sequence[str] = ("doctor", "law"),
+    gates: Sequence[dict[str, Any]] = (),
+) -> RunPlan:
+    """A complete run but for lineage and report: every kind of file, weights of a few bytes, one task in English."""
+    plan = plan_for(manifest_of(retain, domain, gates), output, output, output)
     folder = plan.folder
     files = {
         folder.plan: plan.to_json() + "\n",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -18,6 +17,8 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_api.results_gates import GateReport, Release
 from medfinetune_trainer.artifacts.files import new_folder
+from medfinetune_trainer.artifacts.lineage import Lineage
+from medfinetune_trainer.artifacts.signing import KEY, Signature, public_key
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.gates.release import is_told
 from medfinetune_trainer.stages import evaluate, purge
@@ -28,6 +29,7 @@ from support.evaluation import evaluation_plan, example_tasks, mark_prepared, ti
 from support.gates import gate, gated
 from support.html_page import Page
 from support.models import adapted, save_adapter
+from support.site_keys import site_key
 from transformers import AutoModelForCausalLM
 
 REASON = "Reviewed by the board: *for* English notes only"
@@ -106,17 +108,23 @@ def test_a_crash_between_summary_and_quarantine_is_made_good(plan: RunPlan) -> N
     for file in (plan.folder.gates, plan.folder.lineage, plan.folder.report):
         file.unlink()
     assert evaluate.run(plan).exit_code == Exit.GATE_FAILED
-    assert state(plan) | {"report.html": b""} == before | {"report.html": b""}, "only the page names the volume"
+    told = {"report.html": b"", "lineage.json": b""}
+    assert state(plan) | told == before | told, "only the page names the volume, and the lineage its hash"
+    assert verify(plan.folder.root).problems == ()
 
 
 def test_a_release_is_recorded_told_and_loads(plan: RunPlan, base: Path) -> None:
-    lineage = verify(plan.folder.root).lineage_sha256
+    purge.run(plan)
+    lineage, made_from = verify(plan.folder.root).lineage_sha256, verify(plan.folder.root).lineage.made_from
     record = released(plan.folder.root, "Dr. Kim", f" {REASON} ")
     assert (record.by, record.reason, record.gates, record.lineage_sha256) == ("Dr. Kim", REASON, ("most", "law"), lineage)
     assert Release.read(plan.folder.release) == record
     assert not plan.folder.quarantine.exists()
     assert verify(plan.folder.root).problems == ()
-    assert "release.json" in json.loads(plan.folder.lineage.read_text(encoding="utf-8"))["files"]
+    now = Lineage.read(plan.folder.lineage)
+    assert now
+    assert now.made_from == made_from
+    assert now.files["release.json"]
     for card in (plan.folder.adapter / "README.md", plan.folder.model / "README.md"):
         text = card.read_text(encoding="utf-8")
         assert "# ⚠ Released although it failed the gates most, law." in text
@@ -224,12 +232,13 @@ def test_a_release_that_is_killed_anywhere_is_whole_or_not_at_all(quarantined: R
 
 def rewrite(plan: RunPlan) -> None:
     """Make the folder that of a changed plan: every hash of it, and what is told of it."""
-    root, old = plan.folder.root, RunPlan.read(plan.folder.plan)
+    old = RunPlan.read(plan.folder.plan)
     assert old
     for file in (plan.folder.prepared, plan.folder.summary, plan.folder.gates):
         file.write_text(file.read_text(encoding="utf-8").replace(old.sha256, plan.sha256), encoding="utf-8")
     plan.folder.plan.write_text(plan.to_json() + "\n", encoding="utf-8")
-    (root / "lineage.json").unlink()
+    for told in (plan.folder.lineage, plan.folder.attempts):
+        told.unlink()
     assert evaluate.run(plan).exit_code == Exit.GATE_FAILED
 
 
@@ -247,3 +256,17 @@ def test_the_stage_takes_the_decision_from_its_environment_and_is_idempotent(qua
     (plan.folder.adapter / "adapter_config.json").write_text("{}")
     with pytest.raises(OutputConflict, match="other files than were released"):
         stage.run(plan)
+
+
+def test_of_a_signed_run_the_release_is_signed_too(plan: RunPlan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    private, public = site_key(tmp_path)
+    monkeypatch.setenv(KEY, str(private))
+    plan.folder.lineage.unlink()
+    evaluate.run(plan)
+    monkeypatch.delenv(KEY)
+    with pytest.raises(InvalidManifest, match="found none, and a run whose lineage is signed; expected the key that signs its release"):
+        released(plan.folder.root, "Dr. Kim", REASON)
+    monkeypatch.setenv(KEY, str(private))
+    released(plan.folder.root, "Dr. Kim", REASON)
+    verdict = verify(plan.folder.root, public_key(public))
+    assert (verdict.problems, verdict.signature) == ((), Signature.HOLDS)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from medfinetune_api.errors import InvalidManifest, OutputConflict
+from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results_gates import GateReport, Release, ReleaseRequest
 from pydantic import ValidationError
@@ -20,9 +21,12 @@ from pydantic import ValidationError
 from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import rename_folder, sha256_file, storage_errors, write_text
 from medfinetune_trainer.artifacts.lineage import Lineage, paths
+from medfinetune_trainer.artifacts.signing import KEY, signer
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.gates.quarantine import is_released
 from medfinetune_trainer.report.card import CARD
+from medfinetune_trainer.report.page import page
+from medfinetune_trainer.report.run import read_run
 
 
 def requested(by: str, reason: str) -> ReleaseRequest:
@@ -85,9 +89,25 @@ def _record(plan: RunPlan) -> Release:
     return release
 
 
+def judged_lineage(plan: RunPlan, release: Release) -> Lineage | None:
+    """The lineage of the run as it was judged; None once that of the release stands in its place. Raises OutputConflict where it is neither."""
+    file = plan.folder.lineage
+    if is_told(plan):
+        return None
+    lineage = Lineage.read(file)
+    if lineage is None or sha256_file(file) != release.lineage_sha256:
+        remedy = "Take lineage.json from a copy of the quarantined run that verifies, and release again."
+        raise OutputConflict(str(file), found="another lineage than was verified", expected=f"SHA-256 {release.lineage_sha256}", remedy=remedy)
+    return lineage
+
+
 def _verified(root: Path) -> str:
-    """SHA-256 of the lineage of a run that verifies as a whole. Raises OutputConflict."""
-    verdict = verify(root)
+    """SHA-256 of the lineage of a run that verifies as a whole, its signature with it. Raises OutputConflict; InvalidManifest where the key cannot sign."""
+    signs = signer()
+    if signs is None and RunFolder(root).signature.exists():
+        remedy = f"Name the site's private key in {KEY}, as evaluate had it: what is told of the release is signed too."
+        raise InvalidManifest(KEY, found="none, and a run whose lineage is signed", expected="the key that signs its release", remedy=remedy)
+    verdict = verify(root, signs.public_key if signs else None, lambda folder: page(read_run(folder)))
     if verdict.problems:
         first = verdict.problems[0]
         found = f"{first.found}, {len(verdict.problems)} problems in all"

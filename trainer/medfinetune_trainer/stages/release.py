@@ -19,7 +19,7 @@ from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_api.results_gates import Release, ReleaseRequest
 
 from medfinetune_trainer.gates.quarantine import is_released
-from medfinetune_trainer.gates.release import is_told, let_out, requested
+from medfinetune_trainer.gates.release import is_told, judged_lineage, let_out, requested
 from medfinetune_trainer.stages.prepared import require_base, require_prepared
 from medfinetune_trainer.stages.telling import tell_anew
 
@@ -55,10 +55,10 @@ def release(plan: RunPlan, request: ReleaseRequest) -> Release:
     if summary is None:
         remedy = "Start `medfinetune run` again: it evaluates what is missing."
         raise OutputConflict(str(plan.folder.summary), found="no summary that can be read", expected="what evaluate left", remedy=remedy)
-    if not is_told(plan):
+    if before := judged_lineage(plan, done):
         if not all(folder.exists() for folder in plan.delivered):
             from medfinetune_trainer.stages.merging import deliver_merged  # torch
 
             deliver_merged(plan, summary)
-        tell_anew(plan, summary)
+        tell_anew(plan, summary, before)
     return done

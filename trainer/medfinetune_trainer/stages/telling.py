@@ -48,12 +48,17 @@ def tell(plan: RunPlan, summary: EvaluationSummary) -> None:
         tell_anew(plan, summary)
 
 
-def tell_anew(plan: RunPlan, summary: EvaluationSummary) -> None:
-    """Write cards, report and lineage as they now are. Raises StorageFailed; OutputConflict as `fence.check`."""
+def tell_anew(plan: RunPlan, summary: EvaluationSummary, before: Lineage | None = None) -> None:
+    """Write cards, report and lineage as they now are; what the run was made from is as `before`, an earlier lineage of it, has it: the purge may have been.
+
+    Raises StorageFailed; OutputConflict as `fence.check`.
+    """
     stopped = plan.folder.quarantine
     for folder in (stopped,) if stopped.exists() else plan.delivered:
         put_card(plan, summary, folder, whole=plan.folder.model in (folder, plan.folder.released(plan.tuning.method)))
     lineage = lineage_of(plan, require_prepared(plan))
+    if before:
+        lineage = lineage.model_copy(update={"made_from": before.made_from})
     _report(plan, lineage)
     write(plan.folder, lineage, signer())
 
