@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medfinetune_api.results import PackingReport, Prepared
-from medfinetune_api.results_evaluation import Change, EvaluationSummary, Score, TaskScores
+from medfinetune_api.results_evaluation import Change, EvaluationSummary, Mean, Score, TaskScores, TextScores
 from rich.table import Table
 
 
 def results_table(summary: EvaluationSummary) -> Table:
-    """Accuracy of base and tuned model on the same questions, by task and by subject, with Wilson 95 % intervals."""
+    """Accuracy of base and tuned model on the same questions, by task and by subject, with Wilson 95 % intervals; and means of answers in words, by metric."""
     table = Table(title="Results: accuracy in % with a Wilson 95 % interval", title_justify="left")
     for name in ("task", "language", "subject"):
         table.add_column(name)
@@ -20,7 +20,17 @@ def results_table(summary: EvaluationSummary) -> Table:
         for row in _task_rows(task):
             table.add_row(*row)
         table.add_section()
+    for text in summary.texts:
+        for row in _text_rows(text):
+            table.add_row(*row)
+        table.add_section()
     return table
+
+
+def _text_rows(text: TextScores) -> Iterator[tuple[str, ...]]:
+    for number, (metric, tuned) in enumerate(text.tuned.items()):
+        label = (text.task, text.language) if not number else ("", "")
+        yield *label, f"mean {metric}", str(tuned.n), _mean(text.base.get(metric)), _mean(tuned)
 
 
 def _task_rows(task: TaskScores) -> Iterator[tuple[str, ...]]:
@@ -54,6 +64,10 @@ def _change_row(row: Change) -> tuple[str, ...]:
     verdict = f"forgotten, {one.verdict}" if row.forgotten else one.verdict
     task = f"{row.task}, trained on" if row.task and row.seen else row.task or "all unseen"
     return task, row.language, row.subject or "all", f"{one.n:,}", change, p, f"{100 * one.smallest:.1f}", verdict
+
+
+def _mean(found: Mean | None) -> str:
+    return "-" if found is None else f"{100 * found.mean:5.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
 
 
 def _score(score: Score | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from medfinetune_api.errors import Diverged, InvalidManifest
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_evaluation import GlossaryPlan
 from medfinetune_api.results_evaluation import EvaluationSummary
+from medfinetune_cli.tables import results_table
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.data.records import Message, Record
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
@@ -32,6 +34,7 @@ from medfinetune_trainer.model.tuned import Adapter
 from medfinetune_trainer.report.page import page
 from medfinetune_trainer.report.run import run_of
 from medfinetune_trainer.stages.evaluate import run
+from rich.console import Console
 from support.evaluation import EXAMPLE, evaluation_plan, example_tasks, mark_prepared, tiny_base
 from support.gang import gang
 from support.html_page import Page
@@ -238,6 +241,11 @@ def test_the_stage_asks_in_words_sums_up_and_tells_no_text(
     found = Page(report).text
     assert "Answers in the model's own words" in found
     assert "Words of these answers" in found
+    assert "| chat | 1.0-text | ko | no | F1 | 4* |" in (plan.folder.adapter / "README.md").read_text(encoding="utf-8").replace("\\", "")
+    terminal = Console(file=StringIO(), width=200)
+    terminal.print(results_table(summary))
+    assert isinstance(terminal.file, StringIO)
+    assert "mean EntityF1" in terminal.file.getvalue()
 
 
 def test_prepare_refuses_what_cannot_be_written_or_measured(base: Path, tmp_path: Path) -> None:

@@ -41,10 +41,11 @@ _WORDS_KEY = (
 
 def _measured(task: TextScores) -> list[Sequence[Child]]:
     label = el("span", name(task.task), ", trained on" if task.seen else "", el("span", f" (version {task.version})", class_="soft"))
-    return [(label if not number else "", task.language, metric, *_compared(task, metric, mean)) for number, (metric, mean) in enumerate(task.tuned.items())]
+    return [(label if not number else "", task.language, metric, *compared(task, metric, mean)) for number, (metric, mean) in enumerate(task.tuned.items())]
 
 
-def _compared(task: TextScores, metric: str, tuned: Mean) -> Sequence[Child]:
+def compared(task: TextScores, metric: str, tuned: Mean) -> tuple[str, ...]:
+    """n, base, tuned, and what `differences.HEAD` names."""
     n = f"{tuned.n:,}{'*' if tuned.n < FEW else ''}"
     return n, _mean(task.base.get(metric)), _mean(tuned), *differences.difference(task.comparisons.get(metric))
 
