@@ -12,7 +12,7 @@ from medfinetune_api.results import Prepared
 from medfinetune_api.results_evaluation import Comparison, EvaluationSummary, Score
 from medfinetune_api.results_privacy import PrivacyReport
 
-from medfinetune_trainer.report import differences
+from medfinetune_trainer.report import differences, texts
 from medfinetune_trainer.report.calibration import calibration_error
 from medfinetune_trainer.report.checklist import markdown
 from medfinetune_trainer.report.checklist_items import Item
@@ -50,6 +50,7 @@ def card(
         f"**{NOT_FOR_CLINICAL_DECISIONS}**",
         f"{_text(plan.model.path)}, tuned by {FULL_NAMES[plan.tuning.method]} on the sources below, with medfinetune.",
         *_results(summary),
+        *_in_words(summary),
         *_changed(summary, plan.evaluation.forgetting_threshold),
         *_gates(judgement),
         "## Data",
@@ -85,7 +86,7 @@ def _front(plan: RunPlan, prepared: Prepared, whole: bool) -> str:
 def _results(summary: EvaluationSummary) -> Iterator[str]:
     yield "## Results"
     if not summary.tasks:
-        yield "No task was named: nothing is known of what this model is worth."
+        yield from () if summary.texts else ("No task was named: nothing is known of what this model is worth.",)
         return
     yield f"Accuracy in per cent, zero-shot, with n and Wilson 95 % intervals; base and tuned answered the same questions. * marks fewer than {FEW} questions."
     head, compared = ("n", "base", "tuned", *differences.HEAD), {row.language: row.comparison for row in summary.changes if row.task is None}
@@ -108,6 +109,15 @@ def _results(summary: EvaluationSummary) -> Iterator[str]:
             for task in summary.tasks
         ),
     )
+
+
+def _in_words(summary: EvaluationSummary) -> Iterator[str]:
+    """What answers in the model's own words measure."""
+    if summary.texts:
+        head = ("task", "version", "language", "trained on", "measured by", "n", "base", "tuned", *differences.HEAD)
+        named = [(text, (_text(text.task), _text(text.version), _text(text.language), "yes" if text.seen else "no")) for text in summary.texts]
+        yield texts.KEY
+        yield _table(head, ((*name, metric, *texts.compared(text, metric, mean)) for text, name in named for metric, mean in text.tuned.items()))
 
 
 def _scores(base: Score | None, tuned: Score, comparison: Comparison | None) -> tuple[str, ...]:
