@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster.control_plane import ControlPlane
@@ -15,19 +20,27 @@ from medfinetune_api.conditions import ConditionStatus, ConditionType, Phase
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.exits import Exit
 from medfinetune_api.objects import RELEASE_ANNOTATION, RELEASED_BY_ANNOTATION
-from medfinetune_api.results_gates import ReleaseRequest
+from medfinetune_api.plan import Mounts, RunPlan
+from medfinetune_api.results import StageResult
+from medfinetune_api.results_evaluation import EvaluationSummary
+from medfinetune_api.results_gates import Release, ReleaseRequest
 from medfinetune_operator.resources.environment import environment
 from medfinetune_operator.resources.volumes import mounts
 from medfinetune_operator.run import Run
-from support.api import MERGE, Answer, Api
+from medfinetune_trainer.artifacts.verification import verify
+from medfinetune_trainer.gates.decide import judged
+from medfinetune_trainer.stages.telling import tell
+from support.api import CORE, MERGE, Answer, Api
 from support.observed import SETTINGS, a_job, after, attempt, condition, decide, done, failed, later, reached, running
 from support.operated import Operated, endings, operated, phase, reason
 from support.operator_process import DEPLOY
 from support.pod_player import SUCCEEDS, WORKS, Act, Script
+from support.told import filled
 
 ALLOWED = SETTINGS.model_copy(update={"release": True})
 WANTED = ReleaseRequest(by="dr-kim", reason="Reviewed: costs $5 and $(HOME)")
 HOUR = 3600
+GATES = [{"name": "most", "task": "exam", "minimum": 0.99}]
 
 
 def quarantined(release: object = None, **spec: object) -> Run:
@@ -141,14 +154,35 @@ def stage(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory)
         yield stage
 
 
+def stopped_folder(plan: RunPlan) -> None:
+    """What evaluate leaves of a run that its gate has stopped, with weights of a few bytes."""
+    filled(plan)
+    plan.folder.adapter.rename(plan.folder.quarantine)
+    summary = EvaluationSummary.read(plan.folder.summary)
+    assert summary
+    assert judged(plan, summary).failed
+    tell(plan, summary)
+
+
+def run_release(container: dict[str, Any], plan: RunPlan, folder: Path) -> StageResult:
+    """The Job's own command with its own environment, as a process; the plan with its volumes where they are here."""
+    (folder / "plan.json").write_text(plan.to_json())
+    told = {each["name"]: each["value"] for each in container["env"] if each["name"].startswith("MEDFINETUNE_RELEASE")}
+    command = [sys.executable, *container["command"][1:4], "--plan", str(folder / "plan.json")]
+    ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | told | {"MEDFINETUNE_ATTEMPT": "1"}, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return StageResult.model_validate_json(ended.stdout)
+
+
 def fails_its_gate(in_purge: Act = SUCCEEDS) -> Script:
     return lambda part: Act(exit=Exit.GATE_FAILED) if part.stage is Stage.EVALUATE else in_purge if part.stage is Stage.PURGE else SUCCEEDS
 
 
-def test_only_a_holder_of_the_verb_releases_a_quarantined_run_and_in_no_other_name(stage: Operated, control_plane: ControlPlane) -> None:
+def test_only_a_holder_of_the_verb_releases_a_quarantined_run_and_in_no_other_name(stage: Operated, control_plane: ControlPlane, tmp_path: Path) -> None:
     path = stage.path("stopped")
     editor, reviewer = Person(control_plane, "editor"), Person(control_plane, "dr-kim")
-    stage.apply("stopped", lambda part: WORKS if part.stage is Stage.EVALUATE else SUCCEEDS)
+    evaluation = {"tasks": [{"name": "exam", "path": "exam.jsonl", "format": "MedQA", "language": "en"}], "gates": GATES}
+    stage.apply("stopped", lambda part: WORKS if part.stage is Stage.EVALUATE else SUCCEEDS, evaluation=evaluation)
     stage.wait("stopped", "evaluating", lambda status: any(each.stage is Stage.EVALUATE for each in status.attempts))
     wait_until("the policy to hold", lambda: "without the verb `release`" in editor.annotate(path, "because", "editor"))
     early = reviewer.annotate(path, "because", "dr-kim")
@@ -160,7 +194,7 @@ def test_only_a_holder_of_the_verb_releases_a_quarantined_run_and_in_no_other_na
     assert "expected dr-kim, who asks" in reviewer.annotate(path, "because", "dr-lee")
     assert "expected none, for there is no release" in reviewer.annotate(path, None, "dr-kim")
     assert stage.jobs("stopped").keys() & {"stopped-release-a1"} == set()
-    assert reviewer.annotate(path, "Reviewed by the board", "dr-kim") == ""
+    assert reviewer.annotate(path, "Reviewed by the board: $5, $(HOME)", "dr-kim") == ""
     status = stage.wait("stopped", "released", phase(Phase.RELEASED))
     assert endings(status)[-1] == ("release", 1, "Succeeded", False)
     assert status.artifacts
@@ -169,8 +203,19 @@ def test_only_a_holder_of_the_verb_releases_a_quarantined_run_and_in_no_other_na
     editor.send("PATCH", path, {"metadata": {"annotations": {"ward": "5"}}, "spec": {"runPolicy": {"maxRestarts": 1}}}, MERGE)
     job = stage.jobs("stopped")["stopped-release-a1"]["spec"]["template"]["spec"]["containers"][0]
     assert job["command"][:4] == ["python", "-m", "medfinetune_trainer", "release"]
-    told = {each["name"]: each.get("value") for each in job["env"]}
-    assert (told["MEDFINETUNE_RELEASED_BY"], told["MEDFINETUNE_RELEASE_REASON"]) == ("dr-kim", "Reviewed by the board")
+    folder = stage.status("stopped").artifacts
+    assert folder
+    stored = stage.api.get(f"{CORE}/namespaces/{stage.home}/configmaps/{folder.folder}")
+    assert stored
+    plan = RunPlan.model_validate_json(stored["data"]["plan.json"])
+    plan = plan.model_copy(update={"mounts": Mounts(models=str(tmp_path), data=str(tmp_path), output=str(tmp_path))})
+    stopped_folder(plan)
+    assert run_release(job, plan, tmp_path).message == "Released adapter against most."
+    record = Release.read(plan.folder.release)
+    assert record
+    assert (record.by, record.reason) == ("dr-kim", "Reviewed by the board: $5, $(HOME)".replace("$", "$$")), "Kubernetes reads $$ as $"
+    assert plan.folder.adapter.exists()
+    assert verify(plan.folder.root).problems == ()
     wait_until("an event", lambda: any(event["reason"] == "Released" and "dr-kim" in event["message"] for event in stage.events("stopped")))
 
 

@@ -41,7 +41,11 @@ def filled_run(
     gates: Sequence[dict[str, Any]] = (),
 ) -> RunPlan:
     """A complete run but for lineage and report: every kind of file, weights of a few bytes, one task in English."""
-    plan = plan_for(manifest_of(retain, domain, gates), output, output, output)
+    return filled(plan_for(manifest_of(retain, domain, gates), output, output, output), domain, subjects)
+
+
+def filled(plan: RunPlan, domain: str = "medical", subjects: Sequence[str] = ("doctor", "law")) -> RunPlan:
+    """The same of a plan that asks `exam`; returns it."""
     folder = plan.folder
     files = {
         folder.plan: plan.to_json() + "\n",
