@@ -229,7 +229,7 @@ class TextScores(Contract):
     comparisons: Annotated[Mapping[MetricName, Comparison], Field(max_length=5)] = Field(default_factory=dict)
     """The tuned model against the base."""
     base_code_mixing: CodeMixing | None = None
-    """Of the untuned base, in other languages than English."""
+    """Of the untuned base, in languages that are not written in Latin letters."""
     tuned_code_mixing: CodeMixing | None = None
     """Of the tuned model, likewise."""
     glossary: GlossaryUse | None = None
