@@ -98,7 +98,8 @@ class GateSpec(Ruled):
     subject: Label | None = None
     """Subject of the task; the whole task where absent."""
     metric: GateMetric = GateMetric.ACCURACY
-    """What is measured: Accuracy, F1, EntityF1, RougeL, Bleu, Consistency (more is better), CalibrationError, CodeMixing (less is better). Default Accuracy."""
+    """What is measured: Accuracy, F1, EntityF1, RougeL, Bleu, Consistency (more is better), CalibrationError, CodeMixing (less is better). A language or
+    a subject has Accuracy alone. Default Accuracy."""
     minimum: Fraction | None = None
     """Least allowed, 0 to 1."""
     maximum: Fraction | None = None
@@ -106,7 +107,7 @@ class GateSpec(Ruled):
     max_drop: Fraction | None = None
     """Most that may be lost against the untuned base, or against the run `against`, 0 to 1."""
     against: Name | None = None
-    """Folder of another run on the output volume, whose same task is compared. Default: the untuned base."""
+    """Folder of another run on the output volume, whose tuned model answered the same questions. Default: the untuned base."""
     decided_by: DecidedBy = DecidedBy.INTERVAL
     """Interval: the worse end of the 95 % interval must hold, so that too few questions cannot pass. Estimate: the measured value alone. Default Interval."""
 
