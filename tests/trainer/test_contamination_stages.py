@@ -15,6 +15,7 @@ from medfinetune_api.results import Prepared, StageResult
 from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_api.results_screening import ContaminationReport, Detection
 from medfinetune_trainer.artifacts.files import new_folder
+from medfinetune_trainer.report.words import scored
 from medfinetune_trainer.stages import evaluate, prepare, purge
 from support.evaluation import EXAMPLE, evaluation_plan, example_tasks, tiny_base
 from support.models import adapted, save_adapter
@@ -100,6 +101,11 @@ def test_what_is_planted_is_reported_and_accuracy_is_given_with_and_without_it(v
         assert (left.n, left.accuracy) == (len(without), sum(without) / len(without))
     assert summary.tasks[1].clean is not None
     assert summary.tasks[1].clean.contaminated == 0
+    page, card = plan.folder.report.read_text(encoding="utf-8"), (plan.folder.adapter / "README.md").read_text(encoding="utf-8")
+    assert all(f"<bdi>{where}</bdi>" in page for where in planted)
+    assert f"| medqa | {medqa.questions} | {PLANTED} | {medqa.rate:.1%} |".replace("%", " %") in card
+    assert scored(clean.tuned) in page
+    assert scored(clean.tuned) in card
     purge.run(plan)
     assert report_of(plan).contaminated == PLANTED
     texts = [json.loads(line)["question"][:40] for line in (volumes[1] / "medqa/test.jsonl").read_text(encoding="utf-8").splitlines()]

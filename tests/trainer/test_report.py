@@ -33,6 +33,7 @@ SECTIONS = [
     "Results",
     "What tuning changed",
     "Calibration",
+    "Contamination",
     "Gates",
     "Before it is used",
     "Training",

@@ -11,11 +11,13 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
 from medfinetune_api.results_evaluation import Comparison, EvaluationSummary, Score
 from medfinetune_api.results_privacy import PrivacyReport
+from medfinetune_api.results_screening import ContaminationReport
 
 from medfinetune_trainer.report import differences, texts
 from medfinetune_trainer.report.calibration import calibration_error
 from medfinetune_trainer.report.checklist import markdown
 from medfinetune_trainer.report.checklist_items import Item
+from medfinetune_trainer.report.contamination import contaminated_rows, contamination_words
 from medfinetune_trainer.report.elements import LONGEST, shown
 from medfinetune_trainer.report.forgetting import told
 from medfinetune_trainer.report.gates import NOT_JUDGED, Judgement, measured
@@ -41,6 +43,7 @@ def card(
     judgement: Judgement = NOT_JUDGED,
     privacy: PrivacyReport | None = None,
     checks: Sequence[Item] = (),
+    contamination: ContaminationReport | None = None,
 ) -> str:
     """The card as Markdown. `whole`: it lies beside whole weights, not beside an adapter."""
     parts = (
@@ -52,6 +55,7 @@ def card(
         *_results(summary),
         *_in_words(summary),
         *_changed(summary, plan.evaluation.forgetting_threshold),
+        *_contamination(contamination, summary),
         *_gates(judgement),
         "## Data",
         f"Mixture: {_text(mixture_words(plan))}. The records themselves are not part of this model's files.",
@@ -157,6 +161,17 @@ def _gates(judgement: Judgement) -> Iterator[str]:
             for outcome in judgement.gates
         )
         yield _table(("gate", "holds", "n", "measured", "what was found"), rows)
+
+
+def _contamination(report: ContaminationReport | None, summary: EvaluationSummary) -> Iterator[str]:
+    yield "## Contamination"
+    if report is None:
+        yield "Questions and training records were not compared: an accuracy may be memory."
+        return
+    yield _text(contamination_words(report), LONGEST_DECISION)
+    head = ("task", "questions", "alike", "share", "tuned", "tuned without them")
+    if report.tasks:
+        yield _table(head, ((_text(row[0]), *row[1:]) for row in contaminated_rows(report, summary)))
 
 
 def _sources(prepared: Prepared) -> Iterator[tuple[str, ...]]:

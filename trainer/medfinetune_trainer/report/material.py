@@ -41,12 +41,12 @@ def plan(run: Run) -> list[Element | None]:
 
 
 def _mixture(sources: tuple[SourceShare, ...]) -> Element:
-    head = ("source", "language", "domain", "read", "held out", "over-long", "tokens lost", "left out", "samples", "tokens", "share")
+    head = ("source", "language", "domain", "read", "held out", "over-long", "tokens lost", "contaminated", "left out", "samples", "tokens", "share")
     return table(head, map(_share, sources), "Mixture: what an epoch trains on, by source", numbers_from=3)
 
 
 def _share(one: SourceShare) -> tuple[Child, ...]:
-    counts = (one.samples_read, one.validation, one.over_long, one.tokens_dropped, one.mixed_out, one.samples, one.tokens)
+    counts = (one.samples_read, one.validation, one.over_long, one.tokens_dropped, one.decontaminated, one.mixed_out, one.samples, one.tokens)
     return name(one.name), one.language, name(one.domain), *(f"{count:,}" for count in counts), percent(one.share)
 
 

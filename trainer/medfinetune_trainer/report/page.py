@@ -11,6 +11,7 @@ from medfinetune_trainer.report.accuracy import accuracy
 from medfinetune_trainer.report.calibration import calibration
 from medfinetune_trainer.report.changes import changes_of
 from medfinetune_trainer.report.checklist import checklist, section
+from medfinetune_trainer.report.contamination import contamination
 from medfinetune_trainer.report.elements import document, el, facts, name
 from medfinetune_trainer.report.forgetting import forgetting
 from medfinetune_trainer.report.gates import gates, notices
@@ -62,6 +63,7 @@ def _body(run: Run) -> Iterable[Element]:
     if run.summary and run.summary.tasks:
         yield from _section("What tuning changed", forgetting(run.summary, run.plan.evaluation.forgetting_threshold))
         yield from _section("Calibration", calibration(run.summary))
+    yield from _section("Contamination", contamination(run.plan, run.contamination, run.summary))
     yield from _section("Gates", gates(run.judgement))
     yield from _section("Before it is used", section(checklist(run)))
     yield from _section("Training", training(run))

@@ -17,7 +17,8 @@ LIMITS = (
     "A change within noise shows neither a gain nor that nothing was lost: the smallest change shown says what these questions could have found. At fewer "
     "than 30 questions an interval says little.",
     "A task that was trained on measures memory. It is in no language's figure.",
-    "Questions were not searched for near copies among the training records.",
+    "A question that the training records hold in other words or in another language may not have been found: what was compared, and how, is said under "
+    "Contamination.",
 )
 """What the figures do not show; on every page and every card."""
 FEW = 30

@@ -68,10 +68,10 @@ def _mixture(rows: tuple[SourceShare, ...]) -> object:
     from rich.table import Table
 
     table = Table("source", "language", "domain", title="Mixture of an epoch")
-    for name in ("read", "held out", "over-long", "tokens lost", "left out", "samples", "tokens", "share"):
+    for name in ("read", "held out", "over-long", "tokens lost", "contaminated", "left out", "samples", "tokens", "share"):
         table.add_column(name, justify="right")
     for row in rows:
-        counts = (row.samples_read, row.validation, row.over_long, row.tokens_dropped, row.mixed_out, row.samples, row.tokens)
+        counts = (row.samples_read, row.validation, row.over_long, row.tokens_dropped, row.decontaminated, row.mixed_out, row.samples, row.tokens)
         table.add_row(row.name, row.language, row.domain, *(f"{count:,}" for count in counts), f"{row.share:.1%}")
     return table
 

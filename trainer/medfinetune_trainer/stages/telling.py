@@ -34,7 +34,7 @@ def begin_anew(plan: RunPlan) -> None:
 def put_card(plan: RunPlan, summary: EvaluationSummary, folder: Path, *, whole: bool) -> None:
     """Put the card into `folder`, of `whole` weights or of an adapter; one that says the same stays. Raises StorageFailed; OutputConflict as `fence.check`."""
     run = replace(run_of(plan, plan.folder), summary=summary, lineage=None)  # which is written after the card, and lists it
-    text = card(plan, require_prepared(plan), summary, whole, run.judgement, run.privacy, checklist(run))
+    text = card(plan, require_prepared(plan), summary, whole, run.judgement, run.privacy, checklist(run), run.contamination)
     file = folder / CARD
     for unfinished in folder.glob(f".{CARD}.*"):  # of a start that was killed as it wrote
         unfinished.unlink(missing_ok=True)
