@@ -61,6 +61,29 @@ def test_a_long_text_is_searched_to_its_end_and_across_the_cut_between_pieces(ru
     assert [text[place.start : place.end] for place in rules.find(text, "ko")] == [number, number]
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("환자명 : <김 민 수>", PersonalData.PERSON),
+        ("Patient Name: <SMITH, JOHN A>", PersonalData.PERSON),
+        ("주민등록번호 <900101-1******> (가림)", PersonalData.KR_RRN),
+        ("주민번호: <900101 1234567>", PersonalData.KR_RRN),
+        ("SSN <219099999>", PersonalData.US_SSN),
+        ("TEL: <031)123-4567>", PersonalData.PHONE_NUMBER),
+        ("생년월일: <90년 1월 1일>", PersonalData.DATE_OF_BIRTH),
+        ("Date of Birth (mm/dd/yyyy): <01/02/1960>", PersonalData.DATE_OF_BIRTH),
+        ("<강원특별자치도 춘천시 중앙로1가 12, 2층>에 산다", PersonalData.ADDRESS),
+        ("<1600 Pennsylvania Avenue NW, Washington, DC 20500>", PersonalData.ADDRESS),
+        ("MRN#: <12345678>", PersonalData.RECORD_NUMBER),
+        ("<김민수@병원.한국>", PersonalData.EMAIL_ADDRESS),
+    ],
+)
+def test_unusual_ways_to_write_it_are_found_too(rules: Analyzer, text: str, kind: PersonalData) -> None:
+    begin, end, plain = text.index("<"), text.index(">") - 1, text.replace("<", "").replace(">", "")
+    (place,) = rules.find(plain, "ko")
+    assert (place.type, place.start, place.end) == (kind, begin, end)
+
+
 @given(st.text(max_size=30), st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8), st.sampled_from(PersonalData), st.sampled_from([0.5, 0.9]))))
 def test_what_is_redacted_is_exactly_what_was_found(text: str, drawn: list[tuple[int, int, PersonalData, float]]) -> None:
     found = [Place(start, min(start + length, len(text)), kind, score) for start, length, kind, score in drawn if start < len(text)]

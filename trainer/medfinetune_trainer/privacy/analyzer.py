@@ -44,13 +44,11 @@ class Analyzer:
     def scanned(self) -> tuple[ScannedLanguage, ...]:
         """How each language is looked at."""
         return tuple(
-            ScannedLanguage(
-                language=language,
-                recognizers=tuple(sorted(recognizer.name for recognizer in self._engine.get_recognizers(language))),
-                names_scanned=language in self._named,
-            )
-            for language in self._languages
+            ScannedLanguage(language=language, recognizers=self._names(language), names_scanned=language in self._named) for language in self._languages
         )
+
+    def _names(self, language: str) -> tuple[str, ...]:
+        return tuple(sorted(recognizer.name for recognizer in self._engine.get_recognizers(language)))  # type: ignore[has-type]  # presidio declares none
 
     def _recognizers(self, plan: PrivacyPlan) -> list[EntityRecognizer]:
         made: list[EntityRecognizer] = []

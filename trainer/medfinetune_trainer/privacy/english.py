@@ -40,13 +40,15 @@ DATE = any_of(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}",
     r"\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})",
     rf"{_MONTH}[ ]{_DAY},?[ ]\d{{4}}",
-    rf"{_DAY}[ ](?:of[ ])?{_MONTH},?[ ]\d{{4}}",
+    rf"{_DAY}[ -](?:of[ ])?{_MONTH},?[ -]\d{{4}}",
 )
+
+_BORN = r"\b(?i:d\.?o\.?b\.?|date[ ]of[ ]birth|birth[ ]?date|birthday|born)(?:[ ]?\([^)\n]{1,20}\))?"
 
 BIRTH = Rule(
     "EnglishLabelledBirth",
     PersonalData.DATE_OF_BIRTH,
-    (rf"\b(?i:d\.?o\.?b\.?|date[ ]of[ ]birth|birth[ ]?date|birthday|born)(?i:{COLON}|[ \t]+(?:is|was|on)\b)?{GAP}\(?\K{DATE}(?!\d)",),
+    (rf"{_BORN}(?i:{COLON}|[ \t]+(?:is|was|on)\b)?{GAP}\(?\K{DATE}(?!\d)",),
 )
 
 _STREET = any_of(
@@ -61,8 +63,8 @@ ADDRESS = Rule(
     "EnglishStreetAddress",
     PersonalData.ADDRESS,
     (
-        rf"(?<![\d.,/-])\b\d{{1,5}}[ \t]+(?:[NSEW]\.?[ \t]+)?{_WAY}{_STREET}\b\.?{_UNIT}{_TOWN}",
-        r"\bP\.?[ ]?O\.?[ ]Box[ ]\d{1,7}\b",
+        rf"(?<![\d.,/-])\b\d{{1,5}}[ \t]+(?:[NSEW]\.?[ \t]+)?{_WAY}{_STREET}\b\.?(?:[ ][NS][EW]\b)?{_UNIT}{_TOWN}",
+        rf"\bP\.?[ ]?O\.?[ ]Box[ ]\d{{1,7}}\b{_TOWN}",
     ),
 )
 
@@ -77,7 +79,7 @@ RECORD = Rule(
     "EnglishLabelledRecordNumber",
     PersonalData.RECORD_NUMBER,
     (
-        r"\b(?i:MRN|(?:medical[ ]record|chart|hospital|patient)[ ](?:number|no\b\.?|id\b|\#))(?:[ \t]+is\b|[ \t]*[:：=#])?[ \t]*"
+        r"\b(?i:MRN|(?:medical[ ]record|chart|hospital|patient)[ ](?:number|no\b\.?|id\b|\#))(?:[ \t]+is\b|[ \t]*[:：=#]{1,2})?[ \t]*"
         r"\K(?:[A-Z]{1,4}-?)?\d[\d-]{3,15}(?![\d.])",
     ),
 )

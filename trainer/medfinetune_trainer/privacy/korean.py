@@ -22,12 +22,12 @@ _NO_NAME = (
     "|성인여|이상무|정상인|소아과|안정됨|전문의|주치의|선생님|원장님|심정지|고열로|구급대|노인성|지체장|여성환|어디가)"
 )
 """Words of medicine that are written like names."""
-_NAME = rf"{_SURNAME}(?:[가-힣]{{1,2}}|[ ][가-힣]{{2}})"
+_NAME = rf"{_SURNAME}(?:[가-힣]{{1,2}}|[ ][가-힣][ ]?[가-힣])"
 _THREE = rf"{_NO_NAME}{_SURNAME}[가-힣]{{2}}"
 _ENDS = r"(?=(?:님|씨|입니다|이고|이며|은|는|이|가|의|께|에게)?(?![가-힣]))"
 _WRITTEN_ALONE = rf"[가-힣]{{2,5}}(?={GAP}(?:$|[,;/|()\n.]))"
 _LATIN = r"\p{Lu}[\p{L}'-]{1,20}(?:,?[ ]\p{Lu}[\p{L}'-]{0,20}\.?){1,3}"
-_CERTAIN = rf"(?:환자|보호자|산모|수진자|피보험자){any_of(GAP + '성명', '명', '(?:의)?' + GAP + '이름')}|(?<![가-힣])성명"
+_CERTAIN = rf"(?:환자|보호자|산모|수진자|피보험자){any_of(GAP + '성명', '명', '(?:의)?' + GAP + '(?:이름|성함)')}|(?<![가-힣])(?:성명|성함)"
 _POSSIBLE = r"(?<![가-힣][ \t]?)(?:이름|환자|보호자|주치의|담당의|담당의사|집도의|담당[ ]간호사|의사|간호사)"
 
 NAMES = Rule(
@@ -44,14 +44,14 @@ NAMES = Rule(
     ),
 )
 
-_DATE = any_of(r"\d{4}년[ ]?\d{1,2}월[ ]?\d{1,2}일", r"(?:\d{4}|\d{2})[-/.][ ]?\d{1,2}[-/.][ ]?\d{1,2}")
+_DATE = any_of(r"(?:\d{4}|\d{2})년[ ]?\d{1,2}월[ ]?\d{1,2}일", r"(?:\d{4}|\d{2})[-/.][ ]?\d{1,2}[-/.][ ]?\d{1,2}")
 _SIX = r"(?:19|20)?\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 
 BIRTH = Rule(
     "KoreanLabelledBirth",
     PersonalData.DATE_OF_BIRTH,
     (
-        rf"(?:생년월일|출생년월일|출생일자?|생일)(?:은|는|이)?{GAP}[:：=]?{GAP}\(?\K{any_of(_DATE, _SIX)}(?!\d|-\d)",
+        rf"(?:생년월일|출생년월일|출생일자?|생일|출생(?={GAP}[:：]))(?:은|는|이)?{GAP}[:：=]?{GAP}\(?\K{any_of(_DATE, _SIX)}(?!\d|-\d)",
         rf"(?<!\d){any_of(_DATE, _SIX)}(?=\.?[ \t]?(?:출생|생(?![후존성리활명체])))",
     ),
 )
@@ -63,10 +63,10 @@ _PROVINCE = any_of(
 )
 _DISTRICT = r"[ \t]+[가-힣]{1,5}(?:시|군|구)(?![가-힣])"
 _VILLAGE = r"(?:[가-힣]{1,5}[읍면][ \t]+)?"
-_ROAD = rf"{_VILLAGE}[가-힣\d·]{{1,12}}(?:로|길)(?:[ ]?\d{{1,4}}번?[가-힣]?길)?[ \t]*\d{{1,5}}(?:-\d{{1,4}})?(?![\d.%])"
+_ROAD = rf"{_VILLAGE}[가-힣\d·]{{1,12}}(?:로|길)(?:[ ]?\d{{1,4}}번?[가-힣]?길)?[ \t]*\d{{1,5}}(?:-\d{{1,4}})?(?![\d.%]|가[ ]?\d)"
 _LOT = rf"{_VILLAGE}[가-힣\d]{{1,7}}(?:동|가|리)[ \t]*(?:산[ \t]?)?\d{{1,5}}(?:-\d{{1,4}})?(?:번지)?(?![\d.%])"
 _PLACE = any_of(_ROAD, _LOT)
-_INSIDE = r"(?:,?[ \t]*(?:\([가-힣\d, ]{1,30}\)|[가-힣A-Za-z\d]{1,15}(?:아파트|빌라|타워|오피스텔|맨션)|\d{1,4}동|\d{1,5}호|\d{1,3}층)){0,4}"
+_INSIDE = r"(?:,?[ \t]*(?:\([가-힣\d, ]{1,30}\)|[가-힣A-Za-z\d]{1,15}(?:아파트|빌라|타워|오피스텔|맨션)|[A-Z\d]{1,4}동|\d{1,5}호|\d{1,3}층)){0,4}"
 
 ADDRESS = Rule(
     "KoreanAddress",
@@ -85,4 +85,15 @@ RECORD = Rule(
     (rf"(?<![가-힣])(?:(?:환자|병원)[ ]?)?(?:등록|차트|병록|환자|의무기록)[ ]?번호(?:는)?{GAP}[:：=]?{GAP}\K(?:[A-Z]{{1,4}}-?)?\d[\d-]{{3,15}}(?![\d.])",),
 )
 
-RULES = (NAMES, BIRTH, ADDRESS, RECORD)
+RESIDENT = Rule(
+    "KoreanLabelledResidentNumber",
+    PersonalData.KR_RRN,
+    (rf"(?:주민(?:등록)?[ ]?번호|외국인등록번호|RRN)(?:는)?{GAP}[:：=]?{GAP}\K\d{{6}}[ -]?[0-9](?:\d{{6}}|[*xX●]{{6}})(?![\d*])",),
+    0.85,
+)
+"""After its label also with a space, and masked: birthday and sex remain."""
+
+MOBILE = Rule("KoreanMobileNumber", PersonalData.PHONE_NUMBER, (r"(?<![\d.-])01[016789][-. ]?\d{3,4}[-. ]?\d{4}(?![\d.-]?\d)",))
+"""libphonenumber takes some that are written with points for other numbers."""
+
+RULES = (NAMES, BIRTH, ADDRESS, RECORD, RESIDENT, MOBILE)

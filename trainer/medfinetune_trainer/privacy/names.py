@@ -27,7 +27,7 @@ _EXPECTED = "a spaCy pipeline as Language.to_disk leaves it"
 _REMEDY = "Save it with this version of spaCy: nlp.to_disk(FOLDER)."
 
 
-class Pipelines(SpacyNlpEngine):  # type: ignore[misc]  # presidio is not followed by mypy
+class Pipelines(SpacyNlpEngine):
     """presidio's engine on pipelines that are loaded already."""
 
     def __init__(self, languages: tuple[str, ...], models: Mapping[str, Language]) -> None:
@@ -35,7 +35,7 @@ class Pipelines(SpacyNlpEngine):  # type: ignore[misc]  # presidio is not follow
         mapping = dict.fromkeys(PERSONS, PersonalData.PERSON.value)
         super().__init__(ner_model_configuration=NerModelConfiguration(model_to_presidio_entity_mapping=mapping, labels_to_ignore=ignored))
         blank = spacy.blank("xx")
-        self.nlp = {language: models.get(language, blank) for language in languages}
+        self.nlp = {language: models.get(language, blank) for language in languages}  # type: ignore[assignment]  # None to presidio, until it is loaded
         self._nothing = self._doc_to_nlp_artifact(blank(""), languages[0])
         self._models = models
 

@@ -16,13 +16,14 @@ from phonenumbers import Leniency, PhoneNumber, PhoneNumberMatcher, PhoneNumberT
 from presidio_analyzer import EntityRecognizer, LocalRecognizer, Pattern, RecognizerResult
 from presidio_analyzer.predefined_recognizers import KrRrnRecognizer, UsSsnRecognizer
 
+NAME = "TelephoneNumber"
 REGIONS = ("KR", "US")
 """Countries whose numbers are known without a country code."""
 PUBLIC = (PhoneNumberType.TOLL_FREE, PhoneNumberType.PREMIUM_RATE, PhoneNumberType.SHARED_COST, PhoneNumberType.UAN)
 _BIRTH = r"\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])"
 _RESIDENT = (
     Pattern("with a hyphen", rf"(?<!\d){_BIRTH}[ \t]?[-–－][ \t]?\d{{7}}(?!\d)", 0.8),
-    Pattern("thirteen digits", rf"(?<!\d){_BIRTH}[1-8]\d{{6}}(?!\d)", 0.65),
+    Pattern("thirteen digits", rf"(?<!\d){_BIRTH}[1-8]\d{{6}}(?!\d)", 0.75),
 )
 _SECURITY = (
     Pattern("with hyphens", r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])", 0.8),
@@ -33,7 +34,7 @@ _SEVEN_DIGITS = regex.compile(r"\d(?:[^\w\n/]{0,3}\d){6}")
 _UNSEEN = [(mark, "") for mark in "-–－ \t"]
 
 
-class Telephones(LocalRecognizer):  # type: ignore[misc]  # presidio is not followed by mypy
+class Telephones(LocalRecognizer):
     """Telephone numbers by libphonenumber: valid ones of REGIONS, and of any country where its code is written."""
 
     SCORE = 0.7
@@ -49,7 +50,7 @@ class Telephones(LocalRecognizer):  # type: ignore[misc]  # presidio is not foll
         return [self._result(start, end) for start, end in places]
 
     def _result(self, start: int, end: int) -> RecognizerResult:
-        metadata = {RecognizerResult.RECOGNIZER_NAME_KEY: self.name, RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id}
+        metadata = {RecognizerResult.RECOGNIZER_NAME_KEY: NAME, RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id}
         return RecognizerResult(PersonalData.PHONE_NUMBER.value, start, end, self.SCORE, recognition_metadata=metadata)
 
 
@@ -65,10 +66,10 @@ def _is_public(number: PhoneNumber) -> bool:
 
 def numbers(language: str) -> list[EntityRecognizer]:
     """Recognisers of numbers for texts of `language`."""
-    found = [
+    found: list[EntityRecognizer] = [
         KrRrnRecognizer(list(_RESIDENT), supported_language=language, replacement_pairs=_UNSEEN, name="ResidentRegistrationNumber"),
         UsSsnRecognizer(list(_SECURITY), supported_language=language, name="SocialSecurityNumber"),
-        Telephones([PersonalData.PHONE_NUMBER.value], "TelephoneNumber", language),
+        Telephones([PersonalData.PHONE_NUMBER.value], NAME, language),
     ]
     for recognizer in found:
         recognizer.context = []  # labels are in the patterns: presidio's own words need tokens, which cost more than all the rest

@@ -59,8 +59,14 @@ class Tally:
         """A row for each type that was found."""
         for kind in PersonalData:
             if self.places[kind]:
-                counts = {"findings": self.places[kind], "records": self.holding[kind], "first": tuple(self.first[kind])}
-                yield Finding(source=self.source.name, language=self.source.language, type=kind, **counts)
+                yield Finding(
+                    source=self.source.name,
+                    language=self.source.language,
+                    type=kind,
+                    findings=self.places[kind],
+                    records=self.holding[kind],
+                    first=tuple(self.first[kind]),
+                )
 
 
 class Screening:

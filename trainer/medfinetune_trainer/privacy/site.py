@@ -20,10 +20,11 @@ TRIAL_SECONDS, SEARCH_SECONDS = 1.0, 10.0
 """CPU seconds that a trial and the search of one piece of a record may take; an expression without nested repetitions takes milliseconds."""
 RUN = 3000
 """Characters of a trial."""
+NAME = "SiteRecordNumber"
 _REMEDY = "Write it without nested or adjacent unbounded repetitions, such as MRN-[0-9]{8}."
 
 
-class RecordNumbers(LocalRecognizer):  # type: ignore[misc]  # presidio is not followed by mypy
+class RecordNumbers(LocalRecognizer):
     """Finds what the site's expressions match, upper and lower case as they have it."""
 
     SCORE = 0.95
@@ -31,7 +32,7 @@ class RecordNumbers(LocalRecognizer):  # type: ignore[misc]  # presidio is not f
     def __init__(self, expressions: Sequence[str], language: str) -> None:
         """Raises InvalidManifest where an expression cannot be used."""
         self._compiled = [_compiled(expression, f"{FIELD}[{number}]") for number, expression in enumerate(expressions)]
-        super().__init__([PersonalData.RECORD_NUMBER.value], "SiteRecordNumber", language)
+        super().__init__([PersonalData.RECORD_NUMBER.value], NAME, language)
 
     def load(self) -> None:
         """Nothing is to be loaded."""
@@ -39,7 +40,7 @@ class RecordNumbers(LocalRecognizer):  # type: ignore[misc]  # presidio is not f
     def analyze(self, text: str, entities: list[str], nlp_artifacts: Any = None) -> list[RecognizerResult]:
         """Where the numbers stand. Raises InvalidManifest where an expression takes too long."""
         found = [place for number, pattern in enumerate(self._compiled) for place in _places(pattern, text, f"{FIELD}[{number}]", SEARCH_SECONDS)]
-        metadata = {RecognizerResult.RECOGNIZER_NAME_KEY: self.name, RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id}
+        metadata = {RecognizerResult.RECOGNIZER_NAME_KEY: NAME, RecognizerResult.RECOGNIZER_IDENTIFIER_KEY: self.id}
         return [RecognizerResult(PersonalData.RECORD_NUMBER.value, *place, self.SCORE, recognition_metadata=metadata) for place in found]
 
 
