@@ -21,6 +21,8 @@ def files(folder: RunFolder) -> dict[str, str]:
         folder.summary: "accuracy, n and intervals by task, language and subject",
         folder.evaluation: "lm-evaluation-harness's results; its samples hold record text",
         folder.lineage: "what it was made from, and every file's hash: medfinetune verify",
+        folder.signature: "the lineage, signed by the site's key: medfinetune verify --key",
+        folder.attempts: "every attempt that made it, each bound to the one before",
         folder.metrics: "every step, validation and memory sample, one JSON object a line",
         folder.tensorboard: "the same, for tensorboard --logdir",
         folder.prepared: "what prepare measured and chose",

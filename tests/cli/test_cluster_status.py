@@ -50,7 +50,7 @@ def test_results_stand_with_their_n_and_interval_and_artifacts_with_their_place(
     cli.write_status("ward", SUCCEEDED)
     shown = cli.run("status", "ward").stdout
     (row,) = [line.split() for line in shown.splitlines() if line.startswith("kormedmcqa")]
-    assert row == ["kormedmcqa", "ko", "878", "31.0", "52.0", "[48.7,", "55.3]"]
+    assert row == ["kormedmcqa", "ko", "878", "31.0", "52.0", "[48.7,", "55.3]", "+21.0,", "beyond", "noise"]
     assert "claim results, folder ward-01234567" in shown
     assert "ward-01234567/adapter" in shown
     told = cli.json("status", "ward")
@@ -69,7 +69,7 @@ def test_what_may_be_used_is_shown_and_fetched_and_nothing_else(cli: ClusterCli)
         for what in (What.ADAPTER, What.MODEL):
             if what in usable:
                 assert f"ward-01234567/{what}" in shown
-                assert wanted_paths(run, what) == (what, "lineage.json")
+                assert wanted_paths(run, what) == (what, "lineage.json", "lineage.dsse.json")
             else:
                 with pytest.raises(NothingToFetch, match="Fetch --what model" if usable else "Wait until"):
                     wanted_paths(run, what)

@@ -136,7 +136,7 @@ def test_stopped_or_killed_half_way_it_starts_again_from_nothing_and_ends_the_sa
     assert list(again.folder.root.glob(".data.*")), "the kill came too late to prove anything"
     assert not again.folder.data.exists()
     assert run_stage("prepare", again).code == Exit.SUCCEEDED
-    assert sorted(path.name for path in again.folder.root.iterdir()) == [".lock", "data", "plan.json", "prepared.json"]
+    assert sorted(path.name for path in again.folder.root.iterdir()) == [".lock", "attempts.jsonl", "data", "plan.json", "prepared.json"]
     assert sorted(path.name for path in again.folder.data.iterdir()) == ["epochs", "manifest.json", "train", "validation"]
     assert again.folder.data_manifest.read_text() == plan.folder.data_manifest.read_text()
     assert prepared(again) == prepared(plan)
