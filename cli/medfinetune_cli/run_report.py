@@ -50,10 +50,12 @@ def as_json(plan: RunPlan, runs: Sequence[StageRun]) -> dict[str, Any]:
 
 
 def _tell_of_failure(plan: RunPlan, last: StageResult) -> None:
-    """Best effort: a page that cannot be made changes nothing of how the run ended. Of a run that a gate stopped evaluate has made it."""
+    """Best effort: a page that cannot be made changes nothing of how the run ended. Of a run that is complete, or that a gate stopped, evaluate has made it, and
+    lists it in the lineage.
+    """
     if not last.exit_code or last.exit_code == Exit.INTERRUPTED or not plan.folder.plan.exists():
         return
-    if last.exit_code == Exit.GATE_FAILED and plan.folder.report.exists():
+    if (last.exit_code == Exit.GATE_FAILED or plan.folder.lineage.exists()) and plan.folder.report.exists():
         say(f"report: {plan.folder.report}")
         return
     try:
