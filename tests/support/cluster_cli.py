@@ -150,7 +150,9 @@ SUCCEEDED: dict[str, Any] = {
         *(condition(kind, ConditionStatus.TRUE, ConditionReason.SUCCEEDED) for kind in (ConditionType.PREPARED, ConditionType.TRAINED)),
         condition(ConditionType.SUCCEEDED, ConditionStatus.TRUE, ConditionReason.SUCCEEDED),
     ],
-    "results": [{"task": "kormedmcqa", "language": "ko", "questions": 878, "accuracy": 0.52, "low": 0.487, "high": 0.553, "baseAccuracy": 0.31}],
+    "results": [
+        {"task": "kormedmcqa", "language": "ko", "questions": 878, "accuracy": 0.52, "low": 0.487, "high": 0.553, "baseAccuracy": 0.31, "beyondNoise": True}
+    ],
     "artifacts": {"claimName": "results", "folder": "ward-01234567", "adapter": "adapter", "planSha256": SHA},
 }
 
