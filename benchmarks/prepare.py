@@ -115,7 +115,8 @@ def ours(folder: Path) -> dict[str, Any]:
 def _manifest() -> Mapping[str, Any]:
     claim = {"persistentVolumeClaim": {"claimName": "volume"}}
     sources = [{"name": each.name, "path": each.path, "format": each.format.value, "language": each.language} for each in SOURCES]
-    data = {"volume": claim, "sources": sources, "validation": {"fraction": 0}, "maxLength": MAX_LENGTH, "overlong": "Truncate"}
+    unscreened = {"privacy": {"action": "Disabled"}, "decontamination": {"action": "Disabled"}}  # TRL's preparation looks for neither
+    data = {"volume": claim, "sources": sources, "validation": {"fraction": 0}, "maxLength": MAX_LENGTH, "overlong": "Truncate", **unscreened}
     spec = {"model": {"path": "base", "volume": claim}, "data": data, "training": {"epochs": 1}, "parallelism": {"gpusPerNode": 0}, "output": {"volume": claim}}
     return {"apiVersion": "medfinetune.io/v1alpha1", "kind": "MedFineTune", "metadata": {"name": "prepare"}, "spec": spec}
 
