@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import unicodedata
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import tostring
@@ -166,6 +167,20 @@ def test_warn_counts_and_trains_on_the_records_as_they_are(tmp_path: Path, capfd
     assert "privacy_findings" not in results[1].numbers
     assert holds_nothing_planted(warned.folder.privacy.read_text() + results[0].to_json() + "".join(capfd.readouterr()))
     assert prepare.run(warned).numbers == results[0].numbers  # complete already: the totals come from privacy.json
+
+
+def test_decomposed_syllables_and_noncharacters_hide_nothing(tmp_path: Path) -> None:
+    """A template drops noncharacters after the scan; decomposed, a name is no row of syllables."""
+    data = data_volume(tmp_path / "data")
+    rows = [{"question": unicodedata.normalize("NFD", "환자명: 김민수"), "answer": "010-23\ufdd045-6789"}]
+    (data / "notes.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    plan = plan_of(tmp_path / "out", "Redact", data)
+    prepare.run(plan)
+    assert counted(plan)["notes"] == {"PERSON": 1, "PHONE_NUMBER": 1}
+    tokenizer = load_tokenizer(models_volume() / "base")
+    decoded = "".join(tokenizer.decode(ids) for ids, _ in texts(plan, "train"))
+    assert "환자명: [PERSON]" in decoded
+    assert holds_nothing_planted(unicodedata.normalize("NFC", decoded))
 
 
 def test_an_expression_that_goes_astray_in_a_record_is_refused_without_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

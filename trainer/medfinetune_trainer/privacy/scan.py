@@ -1,7 +1,8 @@
 """Screening: every training and validation record looked at once as it is read, what is found counted by source and type, and what the plan says done.
 
 Memory holds one record and the counts. Block reads all sources before anything of them is written; Redact and Warn look at the records on their way to being
-tokenised. Text is compared in Unicode's NFC, in which Korean syllables are one character each; a redacted record is trained on in that form.
+tokenised. Text is compared as a template writes it, without noncharacters, and in Unicode's NFC, in which Korean syllables are one character each; a redacted
+record is trained on in that form.
 
 presidio and spaCy are imported where a plan asks for a scan, and only there: they take longer to import than a small run to prepare.
 """
@@ -25,6 +26,7 @@ from medfinetune_api.results_privacy import NAMED_RECORDS, Finding, PersonalData
 from medfinetune_trainer.artifacts.files import write_text
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.records import Record
+from medfinetune_trainer.data.template import unmarked
 from medfinetune_trainer.privacy.place import Place
 from medfinetune_trainer.privacy.redact import redacted, redacted_record
 
@@ -79,14 +81,14 @@ class Screening:
     def __call__(self, record: Record) -> Record:
         """`record`, counted; redacted where the plan says so and something was found. Raises InvalidManifest as `site`."""
         texts = (*(message.content for message in record.messages), record.subject)
-        found = Counter(place.type for text in texts for place in self._find(normalize("NFC", text), record.language))
+        found = Counter(place.type for text in texts for place in self._find(_composed(text), record.language))
         self._tallies[record.source].add(record.where, found)
         if self._plan.data.privacy.action is not PrivacyAction.REDACT:
             return record
         return redacted_record(record, partial(self._redacted, record.language) if found else str)
 
     def _redacted(self, language: str, text: str) -> str:
-        composed = normalize("NFC", text)
+        composed = _composed(text)
         places = self._find(composed, language)
         return redacted(composed, places) if places else text
 
@@ -102,6 +104,10 @@ class Screening:
             languages=self._languages,
             findings=tuple(row for tally in tallies for row in tally.rows()),
         )
+
+
+def _composed(text: str) -> str:
+    return normalize("NFC", unmarked(text))
 
 
 def sources_of(plan: RunPlan) -> tuple[SourcePlan, ...]:
