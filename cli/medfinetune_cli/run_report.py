@@ -50,8 +50,9 @@ def as_json(plan: RunPlan, runs: Sequence[StageRun]) -> dict[str, Any]:
 
 
 def _tell_of_failure(plan: RunPlan, last: StageResult) -> None:
-    """Best effort: a page that cannot be made changes nothing of how the run ended. Of a run that is complete, or that a gate stopped, evaluate has made it, and
-    lists it in the lineage.
+    """Best effort: a page that cannot be made changes nothing of how the run ended.
+
+    Of a run that is complete, or that a gate stopped, evaluate has made it, and lists it in the lineage.
     """
     if not last.exit_code or last.exit_code == Exit.INTERRUPTED or not plan.folder.plan.exists():
         return

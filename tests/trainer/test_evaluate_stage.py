@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 from lm_eval.loggers import EvaluationTracker
-from medfinetune_api.choices import ChatTemplate
+from medfinetune_api.choices import ChatTemplate, Stage
 from medfinetune_api.errors import Diverged, InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_evaluation import TaskPlan
 from medfinetune_api.results import Prepared, StageResult
 from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
+from medfinetune_trainer.artifacts import attempts
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.data.records import Record
@@ -186,9 +187,12 @@ def test_started_again_it_does_what_is_missing(base: Path, tmp_path: Path, lost:
     after = state(plan)
     assert after.keys() == before.keys()
     rewritten = {name for name in before if after[name][0] != before[name][0]}
-    assert all(after[name][1] == before[name][1] for name in before if "results" not in name and name != "lineage.json")
+    assert all(after[name][1] == before[name][1] for name in before if "results" not in name and name not in ("lineage.json", "attempts.jsonl"))
+    asked_again = lost not in ("nothing", "rename")
+    assert [each.stage for each in attempts.read(plan.folder)] == [Stage.EVALUATE] * (1 + asked_again)
+    assert verify(plan.folder.root).problems == ()
     assert not any(name.endswith("base.json") or "samples_base" in name for name in rewritten)
-    assert bool(rewritten) == (lost not in ("nothing", "rename"))
+    assert bool(rewritten) == asked_again
 
 
 def undo(plan: RunPlan, lost: str) -> None:
