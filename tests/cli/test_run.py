@@ -1,10 +1,12 @@
-"""`medfinetune run`, the whole of it: real stages on a tiny base, killed, stopped, continued, finished, and run once more."""
+"""`medfinetune run`, the whole of it: the minimal example, killed, stopped, continued, finished, and run once more."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ import psutil
 import pytest
 import yaml
 from medfinetune_api.layout import RunFolder
+from medfinetune_api.results_evaluation import EvaluationSummary
 from support.cli import command, gone, medfinetune, wait_until
 from support.html_page import Page
 from support.manifests import minimal_manifest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "01-minimal" / "data"
+MINIMAL = Path(__file__).parents[2] / "examples" / "01-minimal"
+EXAMPLE = MINIMAL / "data"
 ROWS = 12
 """Records a source; enough for a few packed rows."""
 
@@ -26,6 +30,8 @@ ROWS = 12
 class Story:
     """One run folder's life."""
 
+    out: Path
+    """What the example's own program is given."""
     arguments: tuple[str, ...]
     orphans: list[int]
     """Processes of a killed run that its death did not end."""
@@ -57,7 +63,7 @@ def write_manifest(place: Path, name: str = "manifest.yaml", **overrides: Any) -
     ]
     spec: dict[str, Any] = {
         "data": {"sources": sources, "maxLength": 512, "mixture": {"by": "Language", "ratio": {"en": 5, "ko": 5}}},
-        "training": {"epochs": 15, "globalBatchTokens": 1024, "precision": "FP32"},
+        "training": {"epochs": 1, "globalBatchTokens": 1024, "precision": "FP32"},
         "parallelism": {"nodes": 2, "gpusPerNode": 0},
         "checkpoint": {"everySteps": 2, "keep": 1},
         "evaluation": {"tasks": [source | {"limit": 4, "seen": True} for source in sources]},
@@ -91,13 +97,15 @@ def in_the_middle(run: subprocess.Popen[bytes], folder: RunFolder, log: Path) ->
 
 
 @pytest.fixture(scope="session")
-def story(workplace: Path) -> Story:
-    """Killed in the middle of training, stopped in the middle of training, run to the end."""
-    words = arguments(workplace)
-    validated = json.loads(medfinetune("validate", workplace / "manifest.yaml", "-o", "json").stdout)
-    folder = RunFolder(workplace / "results" / validated["folder"])
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    """The example on two processes: killed in the middle of training, stopped in the middle of training, run to the end."""
+    out = tmp_path_factory.mktemp("example")
+    build_example(out / "models" / "tiny-gemma3")
+    words = ("run", str(MINIMAL / "manifest.yaml"), "--models", str(out / "models"), "--data", str(EXAMPLE), "--output", str(out / "results"))
+    validated = json.loads(medfinetune("validate", MINIMAL / "manifest.yaml", "-o", "json").stdout)
+    folder = RunFolder(out / "results" / validated["folder"])
 
-    log = workplace / "log"
+    log = out / "log"
     killed = start(words, log)
     in_the_middle(killed, folder, log)
     family = [child.pid for child in psutil.Process(killed.pid).children(recursive=True)]
@@ -109,7 +117,17 @@ def story(workplace: Path) -> Story:
     in_the_middle(stopped, folder, log)
     stopped.terminate()
     code = stopped.wait()
-    return Story(words, orphans, code, log.read_text(encoding="utf-8"), medfinetune("--output", "json", *words), folder)
+    return Story(out, words, orphans, code, log.read_text(encoding="utf-8"), medfinetune("--output", "json", *words), folder)
+
+
+def build_example(folder: Path) -> None:
+    """The example's base, by its own program."""
+    spec = importlib.util.spec_from_file_location("run_example", MINIMAL / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    program.build_base(folder)
 
 
 def test_a_killed_run_leaves_no_process(story: Story) -> None:
@@ -133,11 +151,19 @@ def test_the_run_finishes_where_it_was_stopped(story: Story) -> None:
         ("evaluate", False, 0),
         ("purge", False, 0),
     ]
-    assert [task["questions"] for task in result["evaluation"]["tasks"]] == [4, 4]
+    assert [task["questions"] for task in result["evaluation"]["tasks"]] == [48, 48, 24, 24]
     assert {"adapter/", "evaluation/summary.json", "metrics.jsonl", "plan.json", "prepared.json"} <= result["files"].keys()
     assert result["folder"] == str(story.folder.root)
     assert not {"data/", "checkpoints/"} & result["files"].keys()
     assert not list(story.folder.evaluation.glob("samples_*"))
+
+
+def test_it_has_learnt_what_it_was_shown(story: Story) -> None:
+    tasks = {task.task: task for task in EvaluationSummary.model_validate_json(story.folder.summary.read_bytes()).tasks}
+    for name in ("seen-en", "seen-ko"):
+        assert tasks[name].tuned.accuracy >= 0.95
+        assert tasks[name].base is not None
+        assert tasks[name].base.accuracy < 0.5
 
 
 def test_the_run_tells_what_it_did(story: Story) -> None:
@@ -154,6 +180,13 @@ def test_the_run_tells_what_it_did(story: Story) -> None:
     verified = medfinetune("verify", folder.root, "-o", "json")
     verdict = json.loads(verified.stdout)
     assert (verified.returncode, verdict["problems"], verdict["notChecked"], verdict["notYetPurged"]) == (0, [], [], [])
+
+
+def test_the_examples_program_shows_the_finished_run_and_says_what_it_is_worth(story: Story) -> None:
+    ended = subprocess.run([sys.executable, str(MINIMAL / "run.py"), str(story.out)], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "Results: accuracy" in ended.stdout
+    assert "stays at chance" in ended.stdout
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes]]:
