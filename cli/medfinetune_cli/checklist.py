@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from medfinetune_cli.output import Format, FormatOption, UsageRefusal, chosen, console, refusals, write_json
 from medfinetune_cli.report import FolderArgument
@@ -51,6 +49,9 @@ def _tell(answer: dict[str, Any], form: Format, markdown: bool) -> None:
 
 
 def _table(answer: dict[str, Any]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
     counts = answer["counts"]
     table = Table("", "item", "what is known", "evidence", title=f"Before {answer['name']} is used", title_justify="left", show_lines=True)
     for item in answer["items"]:
