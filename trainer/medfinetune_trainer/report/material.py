@@ -35,9 +35,10 @@ def made_from(run: Run) -> list[Element | None]:
 
 
 def plan(run: Run) -> list[Element | None]:
-    """The plan as it is, to be opened."""
-    text = json.dumps(json.loads(run.plan.to_json()), indent=1, ensure_ascii=False)
-    return [el("details", el("summary", "Everything the run was told (plan.json)"), el("pre", text))]
+    """The plan as it is, to be opened; where its volumes are mounted tells nothing of the run, and the page is the same elsewhere."""
+    told = {name: value for name, value in json.loads(run.plan.to_json()).items() if name != "mounts"}
+    text = json.dumps(told, indent=1, ensure_ascii=False)
+    return [el("details", el("summary", "Everything the run was told (plan.json, but for where its volumes are mounted)"), el("pre", text))]
 
 
 def _mixture(sources: tuple[SourceShare, ...]) -> Element:
