@@ -50,6 +50,6 @@ class DecontaminationPlan(Contract):
     remove_from: RemoveFrom
     """Which side Remove leaves out."""
     ngram_threshold: Similarity
-    """Estimated Jaccard similarity of n-grams from which two texts count as the same."""
+    """Jaccard similarity of n-grams from which two texts count as the same."""
     embedding: EmbeddingPlan | None = None
     """Compares by meaning, too; None does not."""

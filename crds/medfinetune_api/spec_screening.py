@@ -52,6 +52,6 @@ class DecontaminationSpec(Contract):
     remove_from: RemoveFrom = RemoveFrom.EVALUATION
     """What Remove leaves out: the questions (Evaluation, as Med42 does) or the records (Training). Default Evaluation."""
     ngram_threshold: Similarity = 0.5
-    """Share of n-grams in common (Jaccard, estimated by MinHash) from which two texts count as the same, above 0 to 1. Default 0.5."""
+    """Share of n-grams in common (Jaccard; MinHash finds the candidates) from which two texts count as the same, above 0 to 1. Default 0.5."""
     embedding: EmbeddingSpec | None = None
     """Compares by meaning, too. Default: not done."""

@@ -16,7 +16,7 @@ from medfinetune_trainer.artifacts.files import write_text
 from medfinetune_trainer.gates.measure import Measurement, NotMeasured, measure
 
 FEWEST = 30
-"""Answers below which a bootstrap's interval decides nothing: of one answer it is a point."""
+"""Answers below which a bootstrap's interval decides nothing: it is too narrow for few."""
 
 
 def judged(plan: RunPlan, summary: EvaluationSummary) -> GateReport:
