@@ -1,9 +1,24 @@
-"""For every test: Hypothesis without deadlines (no test asserts a time), and one thread a process (threads that share a busy core wait for each other)."""
+"""For every test: Hypothesis without deadlines (no test asserts a time), one thread a process (threads that share a busy core wait for each other), and signals
+as they were: a process that a later test starts inherits what is ignored here.
+"""
 
 import os
+import signal
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("medfinetune", deadline=None)
 settings.load_profile("medfinetune")
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """A stage's program, run in this process, ends with SIGTERM ignored: it is meant to be the last thing that its process does."""
+    before = {number: signal.getsignal(number) for number in STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

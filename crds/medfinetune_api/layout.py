@@ -97,6 +97,11 @@ class RunFolder:
         return self.root / "privacy.json"
 
     @property
+    def activations(self) -> Path:
+        """In which decoder layers a low-rank adapter acts, by task."""
+        return self.evaluation / "activations.json"
+
+    @property
     def gates(self) -> Path:
         """What every gate measured and decided."""
         return self.evaluation / "gates.json"

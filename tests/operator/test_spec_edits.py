@@ -23,9 +23,11 @@ from support.server_side import Refusals, ServerSide
 SPEC = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 TOP = list(SPEC["properties"])
 FIELDS = Path(__file__).parents[1] / "api" / "fields.txt"
+TASK, GATE = "spec.evaluation.tasks[0]", "spec.evaluation.gates[0]"
 EVERYWHERE = {
+    f"{TASK}.name": "exam",
     "spec.data.sources[0].format": "Exam",
-    "spec.evaluation.tasks[0].format": "Exam",
+    f"{TASK}.format": "Exam",
     "spec.data.mixture.ratio": {"en": 2},
     "spec.scheduling.tolerations[0].effect": "NoExecute",
     "spec.runPolicy.cancel": False,
@@ -40,6 +42,33 @@ def full(differences: Mapping[str, Any]) -> dict[str, Any]:
     return manifest
 
 
+BY_LETTER = {
+    **{f"{TASK}.{field}": ABSENT for field in ("metrics", "repeats", "scoring")},
+    **{f"{GATE}.{field}": ABSENT for field in ("language", "maximum", "maxDrop", "against")},
+    **{f"{TASK}.optionOrders": 2, f"{GATE}.task": "exam", f"{GATE}.metric": "F1"},
+}
+"""Examinations by letter, a gate from below."""
+IN_LETTERS_WRITTEN = {
+    **{f"{TASK}.{field}": ABSENT for field in ("metrics", "repeats", "optionOrders", "seen")},
+    **{f"{GATE}.{field}": ABSENT for field in ("task", "subject", "maximum", "minimum")},
+    **{
+        f"{TASK}.scoring": "Generation",
+        f"{TASK}.path": "asked",
+        f"{TASK}.language": "en",
+        f"{GATE}.language": "en",
+        f"{GATE}.metric": "F1",
+        f"{GATE}.against": "run-01234567",
+    },
+}
+"""Examinations answered in words, a gate against another run."""
+IN_WORDS = {
+    **{f"{TASK}.{field}": ABSENT for field in ("columns", "optionOrders")},
+    **{f"{GATE}.{field}": ABSENT for field in ("language", "minimum", "maxDrop", "against")},
+    **{f"{TASK}.format": "QuestionAnswer", f"{TASK}.metrics": ["Consistency"], f"{TASK}.repeats": 2, f"{GATE}.task": "exam", f"{GATE}.metric": "CodeMixing"},
+}
+"""Questions without options, a gate from above."""
+
+
 def tuned(method: str, *others: str) -> dict[str, Any]:
     """The differences of a method: it, without the shapes of the others."""
     return {"spec.tuning.method": method, **{f"spec.tuning.{other}": ABSENT for other in others}}
@@ -48,6 +77,7 @@ def tuned(method: str, *others: str) -> dict[str, Any]:
 HELD_OUT = full(
     {
         **tuned("QLoRA", "prefix", "bottleneck", "quantization"),
+        **BY_LETTER,
         "spec.data.validation.fraction": 0.5,
         "spec.data.validation.sources": ABSENT,
         "spec.output.volume.claimTemplate": ABSENT,
@@ -64,11 +94,12 @@ OF_OWN_FILES = {
     "spec.output.merge": ABSENT,
     "spec.scheduling.tolerations[0].operator": "Equal",
 }
-OWN_FILES = full({**OF_OWN_FILES, **tuned("Bottleneck", "lora", "prefix")})
+OWN_FILES = full({**OF_OWN_FILES, **tuned("Bottleneck", "lora", "prefix"), **IN_LETTERS_WRITTEN})
 PREFIXED = full(
     {
         **OF_OWN_FILES,
         **tuned("PrefixTuning", "lora", "bottleneck"),
+        **IN_WORDS,
         "spec.data.packing": "None",
         **{f"spec.training.{field}": ABSENT for field in ("layerDecay", "gradualUnfreezing", "activationCheckpointing")},
     }

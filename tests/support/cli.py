@@ -15,7 +15,7 @@ SECONDS = 600.0
 
 def medfinetune(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run `medfinetune` to its end."""
-    return subprocess.run(command(*arguments), capture_output=True, text=True, env=os.environ | environment, timeout=SECONDS, check=False)
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=os.environ | {"COLUMNS": "120"} | environment, timeout=SECONDS, check=False)
 
 
 def command(*arguments: str | Path) -> list[str]:

@@ -177,7 +177,7 @@ class Agent:
 
     def workers(self) -> list[psutil.Process]:
         """Its ranks' processes, once they run."""
-        return psutil.Process(self.process.pid).children()
+        return [child for child in psutil.Process(self.process.pid).children() if _is_rank(child)]
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         """Wait until `condition()` is true; AssertionError with the log where that never comes, or the agent ends first."""
@@ -233,3 +233,11 @@ def _index(plan: RunPlan, name: str, documents: Documents, seed: tuple[int, int]
     lengths = np.array([len(ids) for ids, _, _ in documents], dtype=np.int32)
     numbers = np.arange(len(documents), dtype=np.int32)
     return write_index(file, numbers, lengths, max_length=plan.data.max_length, packing=plan.data.packing, seed=seed)
+
+
+def _is_rank(process: psutil.Process) -> bool:
+    """Whether it is a rank of a gang: an agent may start other helpers."""
+    try:
+        return "medfinetune_trainer.stages.worker" in process.cmdline()
+    except psutil.Error:  # ended meanwhile
+        return False

@@ -9,7 +9,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -74,7 +73,7 @@ def test_stopped_killed_and_continued_it_ends_as_if_undisturbed(tmp_path: Path, 
 
     gang = agents(plan, 2, logs)
     gang[0].until(lambda: steps_told(plan) > stopped[1].step + 2, "steps after the stop")
-    psutil.Process(gang[1].process.pid).children()[0].kill()
+    gang[1].workers()[0].kill()
     assert [(code, result["reason"]) for code, result in ended(gang)] == [(Exit.GANG_LOST, "GangLost")] * 2
     assert not plan.folder.final.exists()
 

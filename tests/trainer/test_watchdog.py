@@ -21,7 +21,8 @@ from medfinetune_trainer.artifacts.history import read
 from medfinetune_trainer.stages import node, worker
 from medfinetune_trainer.stages.agent import run_gang
 from medfinetune_trainer.stages.node import Node
-from medfinetune_trainer.stages.watchdog import PATIENCE, STALL_SECONDS, Watchdog, stall_seconds
+from medfinetune_trainer.stages.patience import STALL_SECONDS, stall_seconds
+from medfinetune_trainer.stages.watchdog import PATIENCE, Watchdog
 from support.manifests import minimal_manifest, plan_for
 from support.train import agents, small_run
 

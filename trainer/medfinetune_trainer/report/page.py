@@ -8,6 +8,7 @@ from xml.etree.ElementTree import Element
 from medfinetune_api.results_evaluation import EvaluationSummary
 
 from medfinetune_trainer.report.accuracy import accuracy
+from medfinetune_trainer.report.activation import activation
 from medfinetune_trainer.report.calibration import calibration
 from medfinetune_trainer.report.changes import changes_of
 from medfinetune_trainer.report.checklist import checklist, section
@@ -63,6 +64,8 @@ def _body(run: Run) -> Iterable[Element]:
     if run.summary and run.summary.tasks:
         yield from _section("What tuning changed", forgetting(run.summary, run.plan.evaluation.forgetting_threshold))
         yield from _section("Calibration", calibration(run.summary))
+    if run.activations and any(task.layers for task in run.activations.tasks):
+        yield from _section("Where the adapter acts", activation(run.activations))
     yield from _section("Contamination", contamination(run.plan, run.contamination, run.summary))
     yield from _section("Gates", gates(run.judgement))
     yield from _section("Before it is used", section(checklist(run)))

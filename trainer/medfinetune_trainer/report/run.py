@@ -10,6 +10,7 @@ from medfinetune_api.errors import OutputConflict
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared, StageResult
+from medfinetune_api.results_activation import Activations
 from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_api.results_privacy import PrivacyReport
 from medfinetune_api.results_screening import ContaminationReport
@@ -19,7 +20,7 @@ from medfinetune_trainer.report.changes import TaskChanges, changed_answers
 from medfinetune_trainer.report.gates import NOT_JUDGED, Judgement, judgement_of
 from medfinetune_trainer.report.history import History, read
 
-Kind = TypeVar("Kind", Prepared, EvaluationSummary, Lineage, PrivacyReport, ContaminationReport)
+Kind = TypeVar("Kind", Prepared, EvaluationSummary, Lineage, PrivacyReport, ContaminationReport, Activations)
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Run:
     privacy: PrivacyReport | None = None
     changed: tuple[TaskChanges, ...] = ()
     contamination: ContaminationReport | None = None
+    activations: Activations | None = None
 
     @property
     def state(self) -> str:
@@ -77,7 +79,8 @@ def run_of(plan: RunPlan, folder: RunFolder, lineage: Lineage | None = None, end
     privacy = _read(PrivacyReport, folder.privacy, plan, damaged)
     changed = changed_answers(plan, folder, damaged)
     contamination = _read(ContaminationReport, folder.contamination, plan, damaged)
-    return Run(plan, prepared, summary, lineage, read(folder.metrics), tuple(damaged), judgement_of(plan, folder), ended, privacy, changed, contamination)
+    acts, history, judgement = _read(Activations, folder.activations, plan, damaged), read(folder.metrics), judgement_of(plan, folder)
+    return Run(plan, prepared, summary, lineage, history, tuple(damaged), judgement, ended, privacy, changed, contamination, acts)
 
 
 def _read(kind: type[Kind], file: Path, plan: RunPlan, damaged: list[str]) -> Kind | None:

@@ -17,12 +17,15 @@ from medfinetune_api.choices import Sharding
 from medfinetune_api.errors import OutputConflict
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
+from medfinetune_api.results_activation import Activations
 from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
+from medfinetune_trainer.artifacts.files import write_text
 from medfinetune_trainer.contamination.record import asks_contaminated, contaminated
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
+from medfinetune_trainer.evaluation.activation import activation
 from medfinetune_trainer.evaluation.asking import headlines, tasks_of
 from medfinetune_trainer.evaluation.exams import task_names
 from medfinetune_trainer.evaluation.generation import WritingModel
@@ -37,6 +40,9 @@ from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.telemetry.log import say
 from medfinetune_trainer.telemetry.questions import QuestionCount
 
+Asked = Mapping[str, Questions]
+"""The questions of every task, by its name."""
+
 
 def ask(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path) -> Mapping[str, float]:
     """Ask what is missing and write it down; `folder` takes the figures that are served. Collective.
@@ -50,7 +56,7 @@ def ask(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, f
     if missing:
         disable_progress_bar()
         tasks = [exam for task in plan.evaluation.tasks for exam in tasks_of(plan, task, questions[task.name].asked)]
-        _ask_variants(plan, missing, tasks, ranks, device, QuestionCount(folder, len(missing) * sum(exam.count for exam in tasks)))
+        _ask_variants(plan, missing, questions, tasks, ranks, device, QuestionCount(folder, len(missing) * sum(exam.count for exam in tasks)))
     return {}
 
 
@@ -74,15 +80,25 @@ def _missing(plan: RunPlan) -> list[str]:
     return [variant for variant in variants if asked and not results.is_complete(plan.folder.evaluation, variant, asked)]
 
 
-def _ask_variants(plan: RunPlan, missing: Sequence[str], tasks: Sequence[ExamTask], ranks: Ranks, device: torch.device, count: QuestionCount) -> None:
+def _ask_variants(
+    plan: RunPlan, missing: Sequence[str], questions: Asked, tasks: Sequence[ExamTask], ranks: Ranks, device: torch.device, count: QuestionCount
+) -> None:
     renderer = Renderer(load_tokenizer(model_folder(plan)), plan.data.chat_template)
     for variant, model in _answering(plan, missing, ranks, device):
         lm = WritingModel(model, renderer, plan.evaluation.batch_size, count.add if ranks.rank == 0 else lambda _: None, plan.training.seed)
         answers = ask_and_describe(lm, tasks, plan.model.path if variant == "base" else f"{plan.model.path}+{plan.identity.name}")
         results.refuse_unanswered(variant, answers)
+        if variant == "tuned" and plan.tuning.lora is not None:
+            _observe(plan, model, renderer, questions, ranks)
         ranks.from_zero(lambda: results.write(plan.folder.evaluation, variant, answers))  # noqa: B023  # done before the next variant
         if ranks.rank == 0:
             say("evaluated", variant=variant, questions_cut=len(lm.cut) or None, **headlines(answers["results"]))
+
+
+def _observe(plan: RunPlan, model: nn.Module, renderer: Renderer, questions: Asked, ranks: Ranks) -> None:
+    """See in which layers the adapter acts, and write it down before the answers, whose presence says that nothing is missing."""
+    tasks = tuple(activation(model, renderer, task.name, task.language, questions[task.name].asked) for task in plan.evaluation.tasks)
+    ranks.from_zero(lambda: write_text(plan.folder.activations, Activations(plan_sha256=plan.sha256, tasks=tasks).to_json() + "\n"))
 
 
 def _answering(plan: RunPlan, variants: Sequence[str], ranks: Ranks, device: torch.device) -> Iterator[tuple[str, nn.Module]]:
