@@ -84,7 +84,7 @@ def test_the_program_evaluates_offline_and_releases_the_adapter(base: Path, tmp_
     assert (code, result.exit_code) == (Exit.SUCCEEDED, Exit.SUCCEEDED), stderr
     kinds = [f"{kind}_{variant}" for kind in ("answers", "samples") for variant in ("base", "tuned")]
     variants = {f"{kind}_{task}.jsonl" for kind in kinds for task in ("medqa", "kormedmcqa")}
-    assert files(plan.folder.evaluation) == {"results_base.json", "results_tuned.json", "summary.json"} | variants
+    assert files(plan.folder.evaluation) == {"results_base.json", "results_tuned.json", "summary.json", "activations.json"} | variants
     assert (plan.folder.adapter / "adapter_model.safetensors").read_bytes() == weights
     assert not plan.folder.final.exists()
     assert "it/s" not in stderr
