@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medfinetune_cli.output import Format, FormatOption, UsageRefusal, chosen, console, refusals, write_json
+from medfinetune_cli.output import FormatOption, UsageRefusal, chosen, refusals
 
 FirstArgument = Annotated[Path, typer.Argument(metavar="A", help="The earlier run's folder, or all that was fetched of it.", show_default=False)]
 SecondArgument = Annotated[Path, typer.Argument(metavar="B", help="The later run's.", show_default=False)]
@@ -22,24 +22,17 @@ def diff(context: typer.Context, a: FirstArgument, b: SecondArgument, output: Fo
     """
     form = chosen(context, output)
     with refusals(form):
-        from medfinetune_cli.trainer_tool import ask_tool
+        from medfinetune_cli.trainer_tool import ask_tool, told
 
         if not b.is_dir():
             raise UsageRefusal(str(b), found="a file" if b.exists() else "nothing", expected="a folder", remedy="Name a run's folder.")
         answer = ask_tool("diff", a, str(b))
-        _tell(answer, form)
+        if not told(answer, form):
+            _tell(answer)
     raise typer.Exit(answer["exitCode"])
 
 
-def _tell(answer: dict[str, Any], form: Format) -> None:
-    if form is Format.JSON:
-        write_json(answer)
-        return
-    if answer["exitCode"]:
-        out = console("stderr")
-        for problem in answer["problems"]:
-            out.print(f"{problem['where']}: found {problem['found']}; expected {problem['expected']}. {problem['remedy']}", soft_wrap=True)
-        return
+def _tell(answer: dict[str, Any]) -> None:
     from medfinetune_cli.diff_tables import show
 
     show(answer)

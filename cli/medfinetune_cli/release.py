@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medfinetune_cli.output import Format, FormatOption, chosen, console, refusals, write_json
+from medfinetune_cli.output import FormatOption, chosen, console, refusals
 
 RunFolderArgument = Annotated[Path, typer.Argument(help="The run's folder on its output volume.", show_default=False)]
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why it is to be used although it failed, in one line.", show_default=False)]
@@ -25,22 +25,15 @@ def release(context: typer.Context, folder: RunFolderArgument, reason: ReasonOpt
     """
     form = chosen(context, output)
     with refusals(form):
-        from medfinetune_cli.trainer_tool import ask_tool
+        from medfinetune_cli.trainer_tool import ask_tool, told
 
         answer = ask_tool("release", folder, f"--reason={reason}", *([] if by is None else [f"--by={by}"]))
-        _tell(answer, form)
+        if not told(answer, form):
+            _tell(answer)
     raise typer.Exit(answer["exitCode"])
 
 
-def _tell(answer: dict[str, Any], form: Format) -> None:
-    if form is Format.JSON:
-        write_json(answer)
-        return
-    if answer["exitCode"]:
-        out = console("stderr")
-        for problem in answer["problems"]:
-            out.print(f"{problem['where']}: found {problem['found']}; expected {problem['expected']}. {problem['remedy']}", soft_wrap=True)
-        return
+def _tell(answer: dict[str, Any]) -> None:
     out, record = console("stdout"), answer["release"]
     out.print(f"released  against {', '.join(record['gates'])}, by {record['by']}: {record['reason']}", soft_wrap=True)
     out.print(f"  {answer['folder']}/release.json; the model card and report.html say so", soft_wrap=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medfinetune_cli.output import Format, FormatOption, chosen, console, refusals, write_json
+from medfinetune_cli.output import FormatOption, chosen, console, refusals
 
 FolderArgument = Annotated[Path, typer.Argument(help="The run's folder, or all that was fetched of it.", show_default=False)]
 
@@ -22,22 +22,15 @@ def report(context: typer.Context, folder: FolderArgument, output: FormatOption 
     """
     form = chosen(context, output)
     with refusals(form):
-        from medfinetune_cli.trainer_tool import ask_tool
+        from medfinetune_cli.trainer_tool import ask_tool, told
 
         answer = ask_tool("report", folder)
-        _tell(answer, form)
+        if not told(answer, form):
+            _tell(answer)
     raise typer.Exit(answer["exitCode"])
 
 
-def _tell(answer: dict[str, Any], form: Format) -> None:
-    if form is Format.JSON:
-        write_json(answer)
-        return
-    if answer["exitCode"]:
-        out = console("stderr")
-        for problem in answer["problems"]:
-            out.print(f"{problem['where']}: {problem['found']}; expected {problem['expected']}. {problem['remedy']}", soft_wrap=True)
-        return
+def _tell(answer: dict[str, Any]) -> None:
     from medfinetune_api.results_evaluation import EvaluationSummary
 
     from medfinetune_cli.tables import changes_table, results_table

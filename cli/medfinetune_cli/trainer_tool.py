@@ -11,7 +11,7 @@ from typing import Any
 from medfinetune_api.errors import Refusal
 from medfinetune_api.exits import Exit
 
-from medfinetune_cli.output import UsageRefusal
+from medfinetune_cli.output import Format, UsageRefusal, console, write_json
 
 
 class ToolFailed(Refusal):
@@ -36,3 +36,15 @@ def ask_tool(name: str, folder: Path, *options: str) -> dict[str, Any]:
         remedy = f"Tell us, with the output of: python -m medfinetune_trainer.tools.{name} {folder}"
         raise ToolFailed(f"medfinetune {name}", found=f"exit code {ended.returncode} and no answer", expected="an answer", remedy=remedy) from None
     return answer
+
+
+def told(answer: dict[str, Any], form: Format) -> bool:
+    """Whether all there is to say of a tool's answer has been said: as JSON, or because it is a refusal."""
+    if form is Format.JSON:
+        write_json(answer)
+        return True
+    if answer["exitCode"]:
+        out = console("stderr")
+        for problem in answer["problems"]:
+            out.print(f"{problem['where']}: found {problem['found']}; expected {problem['expected']}. {problem['remedy']}", soft_wrap=True)
+    return bool(answer["exitCode"])
