@@ -98,7 +98,7 @@ def in_the_middle(run: subprocess.Popen[bytes], folder: RunFolder, log: Path) ->
 
 @pytest.fixture(scope="session")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
-    """The example on two processes: killed in the middle of training, stopped in the middle of training, run to the end."""
+    """The example on two processes: killed in the middle of training, stopped in the middle of training, run to the end by one."""
     out = tmp_path_factory.mktemp("example")
     build_example(out / "models" / "tiny-gemma3")
     words = ("run", str(MINIMAL / "manifest.yaml"), "--models", str(out / "models"), "--data", str(EXAMPLE), "--output", str(out / "results"))
@@ -117,7 +117,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     in_the_middle(stopped, folder, log)
     stopped.terminate()
     code = stopped.wait()
-    return Story(out, words, orphans, code, log.read_text(encoding="utf-8"), medfinetune("--output", "json", *words), folder)
+    return Story(out, words, orphans, code, log.read_text(encoding="utf-8"), medfinetune("--output", "json", *words, "--nodes", "1"), folder)
 
 
 def build_example(folder: Path) -> None:
@@ -156,6 +156,11 @@ def test_the_run_finishes_where_it_was_stopped(story: Story) -> None:
     assert result["folder"] == str(story.folder.root)
     assert not {"data/", "checkpoints/"} & result["files"].keys()
     assert not list(story.folder.evaluation.glob("samples_*"))
+
+
+def test_it_went_on_with_other_nodes_as_the_same_run(story: Story) -> None:
+    attempts = [json.loads(line) for line in (story.folder.root / "attempts.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [attempt["processes"] for attempt in attempts if attempt["stage"] == "train"] == [2, 2, 1]
 
 
 def test_it_has_learnt_what_it_was_shown(story: Story) -> None:
