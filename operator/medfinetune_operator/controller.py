@@ -19,6 +19,7 @@ from medfinetune_operator.events import Events
 from medfinetune_operator.kinds import Kind
 from medfinetune_operator.logs import say
 from medfinetune_operator.metrics import Counters
+from medfinetune_operator.news import News
 from medfinetune_operator.observation import Child
 from medfinetune_operator.observer import Observer
 from medfinetune_operator.reconcile import reconcile
@@ -50,6 +51,7 @@ class Controller:
     ) -> None:
         self._settings, self._cluster, self._queue, self._observer = settings, cluster, queue, observer
         self._counters, self._clock = counters, clock
+        self._news = News(counters)
         self.events = Events(cluster)
         self._read: dict[Key, Run] = {}
         self._refusals: dict[Key, tuple[str, ConditionReason]] = {}
@@ -76,6 +78,7 @@ class Controller:
             self._forget(key)
             return "gone"
         run = self._read[key] = read_run(body, self._read.get(key))
+        self._news.tell(run, run.status)
         uid, refusal = self._refusals.get(key, ("", None))
         seen = await self._observer.observe(run, refusal if uid == run.identity.uid else None)
         decision = reconcile(run, seen, self._clock(), self._settings)
@@ -112,7 +115,7 @@ class Controller:
     async def _carry_out(self, run: Run, body: Json, decision: Decision) -> str:
         if changed := decision.status != run.status:
             await self._cluster.store_status(body, decision.status.model_dump(mode="json", by_alias=True, exclude_none=True))
-            self._tell(run, decision)
+            self._news.tell(run, decision.status)
         for note in decision.notes:
             self.events.post(run, note, self._clock())
         for each in decision.stop:
@@ -158,16 +161,6 @@ class Controller:
     def _forget(self, key: Key) -> None:
         self._read.pop(key, None)
         self._refusals.pop(key, None)
+        self._news.forget(key)
         self._queue.succeeded(key)
         self._observer.forget(key)
-
-    def _tell(self, run: Run, decision: Decision) -> None:
-        """Log and count what the stored status says anew."""
-        ended = {(attempt.stage, attempt.number) for attempt in run.status.attempts if attempt.end_time}
-        for attempt in decision.status.attempts:
-            if attempt.end_time and (attempt.stage, attempt.number) not in ended:
-                reason = attempt.reason or ConditionReason.EVIDENCE_LOST
-                self._counters.attempts.labels(attempt.stage, reason).inc()
-                say("attempt ended", namespace=run.namespace, run=run.name, stage=attempt.stage, attempt=attempt.number, reason=reason, node=attempt.node)
-        if decision.status.phase != run.status.phase:
-            say("phase", namespace=run.namespace, run=run.name, phase=decision.status.phase)

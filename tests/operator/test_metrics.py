@@ -44,7 +44,8 @@ def test_the_operators_metrics(control_plane: ControlPlane, tmp_path: Path) -> N
         for name in ("stays", "goes"):
             stage.wait(name, "purged", lambda status: status.phase == Phase.SUCCEEDED and len(status.attempts) == 5 and status.attempts[-1].end_time)
         operator = stage.operator
-        wait_until("the cache to show it", lambda: value(operator, "medfinetune_operator_attempts_total", stage="purge", reason="Succeeded") == 2)
+        purged = lambda: value(operator, "medfinetune_operator_attempts_total", stage="purge", reason="Succeeded") == 2  # noqa: E731
+        wait_until("the ends to be counted", purged, evidence=lambda: f"{scraped(operator)}\n{operator.server.tail(100)}")
         assert value(operator, "medfinetune_operator_attempts_total", stage="train", reason="OutOfMemory") == 2
         assert value(operator, "medfinetune_operator_attempts_total", stage="train", reason="Succeeded") == 2
         assert value(operator, "medfinetune_operator_reconciles_total", result="error") == 0
