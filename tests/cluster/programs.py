@@ -40,7 +40,18 @@ class Source:
     stamps: str = ""
 
 
-SOURCES = {"etcd": Source("etcd", "go.etcd.io/etcd/server/v3"), "coredns": Source("coredns", ".")} | {
+_MINOR = VERSION.split(".")[1]
+_HELM = (
+    "-X helm.sh/helm/v3/internal/version.version=v3.22.0"
+    f" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor={_MINOR}"
+)
+SOURCES = {
+    "etcd": Source("etcd", "go.etcd.io/etcd/server/v3"),
+    "coredns": Source("coredns", "."),
+    "helm": Source("helm", "helm.sh/helm/v3/cmd/helm", _HELM),
+    "helm-docs": Source("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs", "-X main.version=1.14.2"),
+    "kubeconform": Source("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+} | {
     name: Source("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _STAMPS)
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
 }
