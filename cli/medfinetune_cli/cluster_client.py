@@ -43,6 +43,7 @@ class Cluster:
         self.namespace, self.server = namespace, str(api.configuration.host)
         self.core, self._batch = client.CoreV1Api(api), client.BatchV1Api(api)
         self._custom, self._reviews = client.CustomObjectsApi(api), client.AuthorizationV1Api(api)
+        self._identities = client.AuthenticationV1Api(api)
 
     def runs(self) -> list[Object]:
         """Every MedFineTune of the namespace, oldest first."""
@@ -98,6 +99,11 @@ class Cluster:
         asked = {"namespace": self.namespace, "verb": verb, "resource": kind, "subresource": part, "group": group}
         review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": {"resourceAttributes": asked}}
         return bool(self._ask(self._reviews.create_self_subject_access_review, review)["status"]["allowed"])
+
+    def caller(self) -> str:
+        """Name of the user as whom the API server knows the caller, by SelfSubjectReview. Raises ClusterRefusal where it does not say (before 1.28)."""
+        review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+        return str(self._ask(self._identities.create_self_subject_review, review)["status"]["userInfo"]["username"])
 
     def _ask(self, call: Callable[..., Any], *arguments: Any, **options: Any) -> Object:
         with api_errors(self.server):

@@ -13,15 +13,15 @@ from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.identity import local_identity
 from medfinetune_api.immutable import MUTABLE
 from medfinetune_api.manifest import load_manifest
-from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER
+from medfinetune_api.objects import DATA_FOLDER, MODELS_FOLDER, OUTPUT_FOLDER, REQUESTER_ANNOTATION
 from medfinetune_api.plan import Identity, Mounts
 from medfinetune_api.resolve import resolve
 from medfinetune_api.spec import FineTuneSpec, MedFineTune
 from pydantic import ValidationError
 
 from medfinetune_cli.cluster_client import Cluster, Object
-from medfinetune_cli.cluster_errors import Conflict
-from medfinetune_cli.output import UsageRefusal
+from medfinetune_cli.cluster_errors import ClusterRefusal, Conflict, Unauthenticated, Unreachable
+from medfinetune_cli.output import UsageRefusal, say
 
 
 class Action(StrEnum):
@@ -39,10 +39,17 @@ class Submission:
     manifest: MedFineTune
     namespace: str | None
 
-    def body(self) -> Object:
-        """The object as its owner wrote it: what a manifest leaves out is left out, so that the API server decides its defaults."""
+    @property
+    def requester(self) -> str:
+        """Who asks for the run, where the manifest itself says it."""
+        return (self.manifest.metadata.annotations or {}).get(REQUESTER_ANNOTATION, "")
+
+    def body(self, requester: str) -> Object:
+        """The object as its owner wrote it: what a manifest leaves out is left out, so that the API server decides its defaults. Beside it who asks, if known."""
         body: Object = json.loads(self.manifest.model_dump_json(by_alias=True, exclude_unset=True))
         body["metadata"].pop("namespace", None)
+        if requester:
+            body["metadata"]["annotations"] = (body["metadata"].get("annotations") or {}) | {REQUESTER_ANNOTATION: requester}
         return body
 
 
@@ -69,10 +76,22 @@ def read_submission(path: Path, namespace: str | None) -> Submission:
 
 def send(cluster: Cluster, wanted: Submission, *, dry_run: bool) -> Submitted:
     """Create the run, or make the one of its name agree. Raises Refusal where the API server does, InvalidManifest where the spec is another."""
+    requester = wanted.requester or _caller(cluster)
     try:
-        return _submitted(Action.CREATED, cluster.create(wanted.body(), dry_run=dry_run), dry_run)
+        return _submitted(Action.CREATED, cluster.create(wanted.body(requester), dry_run=dry_run), dry_run)
     except Conflict:
         return _agree(cluster, wanted, cluster.run(wanted.manifest.metadata.name), dry_run)
+
+
+def _caller(cluster: Cluster) -> str:
+    """Who asks, as the API server knows them; empty where it does not say, which is told and keeps nobody from submitting."""
+    try:
+        return cluster.caller()
+    except (Unreachable, Unauthenticated):
+        raise
+    except ClusterRefusal as refusal:
+        say(f"submitting without a requester: the API server does not tell who you are (SelfSubjectReview: {refusal.reason})")
+        return ""
 
 
 def _agree(cluster: Cluster, wanted: Submission, stored: Object, dry_run: bool) -> Submitted:

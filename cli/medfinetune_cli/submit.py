@@ -43,6 +43,7 @@ def submit(
     field passes. Submitting the same manifest again changes nothing; where only
     runPolicy differs it is changed; any other change is refused, because a run's
     spec is what its results are known by. Submit another experiment under another name.
+    Who asks, as the API server knows them, is written down with the run.
     """
     form = chosen(context, output)
     with refusals(form):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cluster.credentials import VISITOR
+from cluster.processes import wait_until
 from medfinetune_api.identity import local_identity
 from medfinetune_api.manifest import parse_manifest
+from medfinetune_api.objects import REQUESTER_ANNOTATION
 from medfinetune_api.spec_training import TrainingSpec
 from support.cli import medfinetune
 from support.cluster_cli import SUCCEEDED, ClusterCli
@@ -22,6 +25,41 @@ def test_a_run_is_created_as_written_with_the_servers_defaults(cli: ClusterCli, 
     expected = parse_manifest({**minimal_manifest(training={"epochs": 5}), "metadata": {"name": "ward"}})
     parsed = parse_manifest({**{part: stored[part] for part in ("apiVersion", "kind", "spec")}, "metadata": {"name": "ward"}})
     assert local_identity(parsed) == local_identity(expected)
+
+
+def requester(cli: ClusterCli, name: str) -> str | None:
+    annotations: dict[str, str] = cli.get("mft", name)["metadata"].get("annotations") or {}
+    return annotations.get(REQUESTER_ANNOTATION)
+
+
+def test_who_asks_is_written_as_the_api_server_knows_them(cli: ClusterCli, tmp_path: Path) -> None:
+    cli.plane.kubectl("create", "rolebinding", "edit", "-n", cli.namespace, "--clusterrole", "cluster-admin", "--user", VISITOR)
+    visitor = cli.plane.kubeconfig_for(VISITOR, cli.namespace)
+    assert cli.run("submit", cli.written(tmp_path), kubeconfig=visitor).stderr == ""
+    assert requester(cli, "ward") == VISITOR
+    assert cli.json("submit", cli.written(tmp_path))["action"] == "unchanged", "by whomever else it is submitted"
+    assert requester(cli, "ward") == VISITOR
+
+    path = tmp_path / "named.json"
+    path.write_text(json.dumps({**minimal_manifest(), "metadata": {"name": "named", "annotations": {REQUESTER_ANNOTATION: "erika", "ward": "5"}}}))
+    assert cli.run("submit", path).stderr == ""
+    assert cli.get("mft", "named")["metadata"]["annotations"] == {REQUESTER_ANNOTATION: "erika", "ward": "5"}, "a manifest that names somebody stands"
+
+
+def test_where_the_api_server_does_not_tell_who_asks_it_is_said_once_and_submitted_without(cli: ClusterCli, tmp_path: Path) -> None:
+    cli.plane.kubectl("create", "rolebinding", "edit", "-n", cli.namespace, "--clusterrole", "cluster-admin", "--user", VISITOR)
+    visitor, everyone = cli.plane.kubeconfig_for(VISITOR, cli.namespace), ("clusterrolebinding", "system:basic-user")
+    before = json.loads(cli.plane.kubectl("get", *everyone, "-o", "json").stdout)
+    cli.plane.kubectl("delete", *everyone)
+    try:
+        asked = ("auth", "can-i", "create", "selfsubjectreviews.authentication.k8s.io", "--as", VISITOR, "--as-group", "system:authenticated")
+        wait_until("the right to be gone", lambda: cli.plane.kubectl(*asked, check=False).returncode != 0)
+        done = cli.run("submit", cli.written(tmp_path), kubeconfig=visitor)
+    finally:
+        restored = {**before, "metadata": {"name": before["metadata"]["name"], "labels": before["metadata"].get("labels", {})}}
+        cli.plane.kubectl("create", "-f", "-", input=json.dumps(restored))
+    assert (done.returncode, done.stderr.count("\n"), requester(cli, "ward")) == (0, 1, None)
+    assert "does not tell who you are (SelfSubjectReview: Forbidden)" in done.stderr
 
 
 def test_the_same_manifest_again_changes_nothing(cli: ClusterCli, tmp_path: Path) -> None:
