@@ -1,4 +1,7 @@
-"""The examples: their manifests resolve, and what is called unseen was never trained on. That the minimal one learns: `test_run`."""
+"""The examples: their manifests resolve, those with a GPU fit it, and what is called unseen was never trained on.
+
+That the minimal one learns: `test_run`. That a cluster takes all of them: tests/operator/test_examples_admitted.py.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,52 @@ from medfinetune_api.choices import Method
 from medfinetune_api.plan import RunPlan
 from medfinetune_cli.planning import planned
 from medfinetune_trainer.data.formats.registry import read_source
+from medfinetune_trainer.memory.choose import choose
+from medfinetune_trainer.memory.projection import published_shape
+from medfinetune_trainer.memory.published import LLAMA_2_7B, LLAMA_3_70B, MEDGEMMA_4B
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(params=sorted(EXAMPLES.glob("*/manifest.yaml")), ids=lambda path: path.parent.name)
+METHODS = sorted((EXAMPLES / "09-methods").glob("*.yaml"))
+WITH_DATA = [EXAMPLES / "01-minimal" / "manifest.yaml", EXAMPLES / "08-gates" / "manifest.yaml"]
+ON_GPUS = {
+    "02-bilingual/manifest.yaml": MEDGEMMA_4B,
+    "03-two-nodes/manifest.yaml": MEDGEMMA_4B,
+    "04-seventy-billion/manifest.yaml": LLAMA_3_70B,
+    "05-med42/lora.yaml": LLAMA_2_7B,
+    "05-med42/full.yaml": LLAMA_2_7B,
+    "06-kueue/manifest.yaml": MEDGEMMA_4B,
+    "07-air-gapped/manifest.yaml": MEDGEMMA_4B,
+}
+
+
+def plan_of(manifest: Path) -> RunPlan:
+    return planned(manifest, manifest.parent, EXAMPLES / "01-minimal" / "data", manifest.parent)
+
+
+@pytest.fixture(params=WITH_DATA, ids=lambda path: path.parent.name)
 def plan(request: pytest.FixtureRequest) -> RunPlan:
-    manifest: Path = request.param
-    return planned(manifest, manifest.parent, manifest.parent / "data", manifest.parent)
+    return plan_of(request.param)
 
 
-METHODS = sorted((EXAMPLES / "02-methods").glob("*.yaml"))
+@pytest.mark.parametrize("example", ON_GPUS)
+def test_what_needs_a_gpu_fits_the_one_that_it_names(example: str) -> None:
+    """By the memory plan of the published shape, where every token of a record may carry loss."""
+    plan = plan_of(EXAMPLES / example)
+    fit = choose(plan, published_shape(ON_GPUS[example]), 1.0)
+    assert fit.memory.limit is not None
+    assert fit.fits, fit
+
+
+def test_every_example_says_its_purpose_and_stands_in_the_table() -> None:
+    table = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    manifests = [*EXAMPLES.glob("0[1-8]-*/manifest.yaml"), *EXAMPLES.glob("05-med42/*.yaml")]
+    assert {path.parent.name[:2] for path in manifests} == {f"0{number}" for number in range(1, 9)}
+    assert {str(path.relative_to(EXAMPLES)) for path in manifests} == {*ON_GPUS, *(str(path.relative_to(EXAMPLES)) for path in WITH_DATA)}
+    for path in manifests:
+        assert path.read_text(encoding="utf-8").startswith("# ")
+        assert f"({path.parent.name}/)" in table
 
 
 @pytest.mark.parametrize("manifest", METHODS, ids=lambda path: path.stem)
