@@ -34,15 +34,17 @@ lint: $(VENV)/.dev    ## Style, types, layers, generated files
 	$(BIN)/python -m medfinetune_api.schema --check $(CRD)
 	$(BIN)/python -m medfinetune_api.reference --check docs/reference.md
 	$(BIN)/python -m medfinetune_api.refusals --check docs/refusals.md
+	$(BIN)/python -m dashboards --check
 
 format: $(VENV)/.dev    ## Rewrite the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-generate: $(VENV)/.dev    ## Generate crds/*.yaml, docs/reference.md and docs/refusals.md from the code
+generate: $(VENV)/.dev    ## Generate crds/*.yaml, docs/reference.md, docs/refusals.md and the chart's dashboards from the code
 	$(BIN)/python -m medfinetune_api.schema $(CRD)
 	$(BIN)/python -m medfinetune_api.reference docs/reference.md
 	$(BIN)/python -m medfinetune_api.refusals docs/refusals.md
+	$(BIN)/python -m dashboards
 
 picture: $(VENV)/.dev    ## The report of the minimal example's run as docs/images/report.png (needs Chromium)
 	$(BIN)/python examples/01-minimal/run.py
