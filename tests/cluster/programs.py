@@ -23,12 +23,17 @@ from pathlib import Path
 VERSION = "v1.34.2"
 """Kubernetes' version, stamped into its programs: without the stamps clients see v0.0.0."""
 
+OLDEST = "v1.30.14"
+"""The oldest Kubernetes that the chart claims to install on: its API server is built too, as kube-apiserver-oldest."""
+
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 
 _BINARIES = Path(__file__).parent / "binaries"
-_STAMPS = " ".join(
-    f"-X k8s.io/component-base/version.{name}={value}" for name, value in (("gitVersion", VERSION), ("gitMajor", "1"), ("gitMinor", VERSION.split(".")[1]))
-)
+
+
+def _stamps(version: str) -> str:
+    named = (("gitVersion", version), ("gitMajor", "1"), ("gitMinor", version.split(".")[1]))
+    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in named)
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,9 @@ SOURCES = {
     "helm": Source("helm", "helm.sh/helm/v3/cmd/helm", _HELM),
     "helm-docs": Source("helm-docs", "github.com/norwoodj/helm-docs/cmd/helm-docs", "-X main.version=1.14.2"),
     "kubeconform": Source("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform"),
+    "kube-apiserver-oldest": Source("kubernetes-oldest", "k8s.io/kubernetes/cmd/kube-apiserver", _stamps(OLDEST)),
 } | {
-    name: Source("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _STAMPS)
+    name: Source("kubernetes", f"k8s.io/kubernetes/cmd/{name}", _stamps(VERSION))
     for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
 }
 

@@ -25,15 +25,13 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
+{{/* The site's own labels come last in rank: they may add to the chart's, and change none. */}}
 {{- define "medfinetune.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{ include "medfinetune.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-app.kubernetes.io/part-of: medfinetune
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chart := dict "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
+{{- $_ := set $chart "app.kubernetes.io/version" .Chart.AppVersion -}}
+{{- $_ := set $chart "app.kubernetes.io/managed-by" .Release.Service -}}
+{{- $_ := set $chart "app.kubernetes.io/part-of" "medfinetune" -}}
+{{- merge $chart (include "medfinetune.selectorLabels" . | fromYaml) .Values.commonLabels | toYaml -}}
 {{- end }}
 
 {{- define "medfinetune.serviceAccount" -}}
@@ -53,4 +51,48 @@ app.kubernetes.io/part-of: medfinetune
 {{- else -}}
 {{- printf "%s:%s" $repository (default .root.Chart.AppVersion .image.tag) -}}
 {{- end -}}
+{{- end }}
+
+{{/* Security of a pod of the chart: the restricted level. Ids that are null are left to the platform. */}}
+{{- define "medfinetune.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile: {type: RuntimeDefault}
+{{- with include "medfinetune.ids" (dict "of" .Values.operator "names" (list "runAsUser" "runAsGroup")) }}
+{{ . }}
+{{- end }}
+{{- end }}
+
+{{- define "medfinetune.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* The ids among `names` that `of` has, a line each; int64, for OpenShift's have ten digits and Helm's numbers would be written 1.00068e+09. */}}
+{{- define "medfinetune.ids" -}}
+{{- $lines := list -}}
+{{- range .names -}}
+{{- $id := get $.of . -}}
+{{- if not (has (kindOf $id) (list "invalid" "string")) }}{{ $lines = append $lines (printf "%s: %d" . (int64 $id)) }}{{ end -}}
+{{- end -}}
+{{- join "\n" $lines -}}
+{{- end }}
+
+{{- define "medfinetune.pullSecrets" -}}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Where the scheduler may put a pod of the chart. */}}
+{{- define "medfinetune.placement" -}}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" "topologySpreadConstraints" }}
+{{- with get $.Values.operator $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
 {{- end }}
