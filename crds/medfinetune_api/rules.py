@@ -224,20 +224,29 @@ LABELS_NOT_RESERVED = _keys_not_reserved("labels", lambda pods: pods.labels or (
 ANNOTATIONS_NOT_RESERVED = _keys_not_reserved("annotations", lambda pods: pods.annotations or ())
 
 
+USUAL_GPU = "nvidia.com/gpu"
+"""What GPUs are asked by where a run does not say. An operator may have another default, which the schema cannot know: the operator looks itself."""
+
+
+def _gpu(resources: ResourcesSpec) -> str:
+    return resources.gpu_resource or USUAL_GPU
+
+
 def _gpus_asked(resources: ResourcesSpec) -> list[str]:
     stages = {"prepare": resources.prepare, "train": resources.train, "evaluate": resources.evaluate}
-    return [name for name, one in stages.items() if one and resources.gpu_resource in {**(one.requests or {}), **(one.limits or {})}]
+    return [name for name, one in stages.items() if one and _gpu(resources) in {**(one.requests or {}), **(one.limits or {})}]
 
 
 def _no_gpu(stage: str) -> str:
-    maps = (f"(!has(self.{stage}.{part}) || !(self.gpuResource in self.{stage}.{part}))" for part in ("requests", "limits"))
+    gpu = f"(has(self.gpuResource) ? self.gpuResource : '{USUAL_GPU}')"
+    maps = (f"(!has(self.{stage}.{part}) || !({gpu} in self.{stage}.{part}))" for part in ("requests", "limits"))
     return f"(!has(self.{stage}) || ({' && '.join(maps)}))"
 
 
 GPUS_BY_PARALLELISM = Rule(
     cel=" && ".join(_no_gpu(stage) for stage in ("prepare", "train", "evaluate")),
     holds=lambda resources: not _gpus_asked(resources),
-    found=lambda resources: f"{resources.gpu_resource} in {', '.join(_gpus_asked(resources))}",
+    found=lambda resources: f"{_gpu(resources)} in {', '.join(_gpus_asked(resources))}",
     expected="requests and limits without the GPU resource",
     remedy="Remove it, and set parallelism.gpusPerNode: GPUs are asked for once prepare has succeeded.",
     reason="FieldValueForbidden",

@@ -41,7 +41,7 @@ class ClaimTemplateSpec(Contract):
     storage: MemoryQuantity
     """Size of the volume, such as 100Gi."""
     storage_class_name: ClaimName | None = None
-    """StorageClass. Default: the cluster's."""
+    """StorageClass. Default: the administrator's, or else the cluster's."""
     access_modes: Annotated[tuple[AccessMode, ...], Field(min_length=1, max_length=3)] = (AccessMode.READ_WRITE_ONCE,)
     """How many nodes may mount it; ReadWriteMany where parallelism.nodes is above 1. Default [ReadWriteOnce]."""
 

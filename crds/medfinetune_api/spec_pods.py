@@ -57,8 +57,8 @@ class ResourcesSpec(Ruled):
     """Of each evaluate pod, besides its GPU. Default: those of train."""
     shared_memory: MemoryQuantity = "1Gi"
     """Size of /dev/shm in each train and evaluate pod, which counts against its memory limit. Default 1Gi."""
-    gpu_resource: BoundedKey = "nvidia.com/gpu"
-    """Extended resource that the cluster offers GPUs under. Default nvidia.com/gpu."""
+    gpu_resource: BoundedKey | None = None
+    """Extended resource that the cluster offers GPUs under, such as amd.com/gpu or nvidia.com/mig-3g.20gb. Default: the administrator's, or nvidia.com/gpu."""
     gpu_memory: MemoryQuantity | None = None
     """Memory of one GPU, such as 24Gi: prepare chooses sharding, checkpointing and micro-batch that fit it, and refuses a run that cannot. Default: prepare
     takes the smallest micro-batch and does not refuse."""
@@ -97,7 +97,7 @@ class SchedulingSpec(Contract):
     runtime_class_name: ClaimName | None = None
     """RuntimeClass; only one that the cluster's administrator allows. Default: the node's."""
     queue_name: ClaimName | None = None
-    """Kueue's LocalQueue: Jobs are created suspended, and Kueue admits them. Default: no queue."""
+    """Kueue's LocalQueue: Jobs are created suspended, and Kueue admits them. Default: the administrator's, or no queue."""
 
 
 class EnvironmentVariable(Ruled):

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import yaml
 from medfinetune_api.base import Contract
+from medfinetune_api.rules import USUAL_GPU
+from medfinetune_api.scalars import BoundedKey
 from medfinetune_api.spec_pods import TolerationSpec
 from pydantic import Field
 
@@ -29,6 +31,17 @@ class Allowed(Contract):
     """Keys of pod annotations: an annotation may give a pod a network or a cloud role."""
 
 
+class Defaults(Contract):
+    """What a run gets that does not say otherwise. An attempt takes what stands here when it begins, a claim when it is made."""
+
+    gpu_resource: BoundedKey = USUAL_GPU
+    """Extended resource that GPUs are asked by: also amd.com/gpu, or a MIG profile such as nvidia.com/mig-3g.20gb."""
+    storage_class_name: str = ""
+    """StorageClass of output claims made from a template; empty leaves it to the cluster."""
+    queue_name: str = ""
+    """Kueue's LocalQueue, in the namespace of each run; empty queues nothing."""
+
+
 class Settings(Contract):
     """How this operator works."""
 
@@ -38,6 +51,8 @@ class Settings(Contract):
     """Always, IfNotPresent or Never."""
     allowed: Allowed = Allowed()
     """What a run may ask for beyond the defaults."""
+    defaults: Defaults = Defaults()
+    """What a run gets that does not say otherwise."""
     watch_namespaces: tuple[str, ...] = ()
     """Namespaces whose runs are carried; empty means all, which needs a ClusterRole."""
     release: bool = False

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from medfinetune_api.choices import WORK, AccessMode, Stage
 from medfinetune_api.conditions import ConditionReason, ConditionType
+from medfinetune_api.rules import GPUS_BY_PARALLELISM
 from medfinetune_api.spec import FineTuneSpec
 from medfinetune_api.status import Attempt
 
@@ -14,7 +15,7 @@ from medfinetune_operator.conditions import is_true
 from medfinetune_operator.draft import Draft, Waiting
 from medfinetune_operator.observation import Claim, Job, Pod
 from medfinetune_operator.resources.stages import reads_base
-from medfinetune_operator.settings import Allowed
+from medfinetune_operator.settings import Allowed, Defaults
 
 READ_ONLY_MANY = "ReadOnlyMany"
 SHOWN = 4
@@ -34,7 +35,7 @@ def not_allowed(draft: Draft, stage: Stage) -> Waiting | None:
             )
             remedy = f"Leave it out, or ask the cluster's administrator to add it to `allowed.{allowed}` in the operator's settings."
             return Waiting(ConditionReason.NOT_ALLOWED, f"spec.{field}: found {found}; {expected}. {remedy}")
-    return None
+    return _gpus_by_hand(draft.run.spec, draft.settings.defaults)
 
 
 def claims_wait(draft: Draft, stage: Stage) -> Waiting | None:
@@ -147,6 +148,15 @@ def _asked(spec: FineTuneSpec, allowed: Allowed, own_image: str) -> Iterator[tup
         yield f"pods.labels[{key}]", key, "labels", allowed.labels
     for key in spec.pods.annotations or ():
         yield f"pods.annotations[{key}]", key, "annotations", allowed.annotations
+
+
+def _gpus_by_hand(spec: FineTuneSpec, defaults: Defaults) -> Waiting | None:
+    """GPUs asked for besides parallelism.gpusPerNode, by the name that is the default here, which the schema could not know."""
+    asked, rule = spec.resources.model_copy(update={"gpu_resource": spec.resources.gpu_resource or defaults.gpu_resource}), GPUS_BY_PARALLELISM
+    if rule.holds(asked):
+        return None
+    found = f"{asked.gpu_resource}, by which this cluster asks for GPUs, among them"
+    return Waiting(ConditionReason.NOT_ALLOWED, f"spec.resources: found {found}; expected {rule.expected}. {rule.remedy}")
 
 
 def _modes(output: bool) -> tuple[str, ...]:

@@ -61,6 +61,15 @@ def test_what_the_administrator_has_not_allowed_waits_and_goes_on_once_it_is(spe
     waits(decide(after(a_run(**spec), accepted)), ConditionType.PREPARED, Reason.NOT_ALLOWED, *words)
 
 
+def test_gpus_are_asked_for_by_parallelism_alone_whatever_this_cluster_calls_them() -> None:
+    run = a_run(resources={"prepare": {"limits": {"amd.com/gpu": 1}}})
+    assert decide(run).start is not None
+    settings = Settings(trainer_image="trainer", defaults={"gpuResource": "amd.com/gpu"})
+    waits(decide(run, settings=settings), ConditionType.ACCEPTED, Reason.NOT_ALLOWED, "spec.resources", "amd.com/gpu", "parallelism.gpusPerNode")
+    named = a_run(resources={"prepare": {"limits": {"amd.com/gpu": 1}}, "gpuResource": "nvidia.com/gpu"})
+    assert decide(named, settings=settings).start is not None
+
+
 def test_the_operators_own_image_is_always_allowed() -> None:
     assert decide(a_run(pods={"image": SETTINGS.trainer_image})).start is not None
 

@@ -11,7 +11,7 @@ import medfinetune_trainer
 import pytest
 from hypothesis import given
 from medfinetune_api.choices import Stage
-from medfinetune_api.objects import METRICS_PORT, RENDEZVOUS_PORT
+from medfinetune_api.objects import METRICS_PORT, QUEUE_LABEL, RENDEZVOUS_PORT
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.status import Attempt
 from medfinetune_operator.observation import Child
@@ -106,6 +106,22 @@ def test_who_is_a_gang_and_who_gets_gpus(stage: Stage, on_gang: bool, gpus_per_n
         assert ("NVIDIA_VISIBLE_DEVICES" in environment) == (gpus == 0)
         if pods > 1:
             assert (node.address, node.port) == (f"run-{stage}-a2-0.run-12345678", RENDEZVOUS_PORT)
+
+
+@pytest.mark.parametrize("resource", ["nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-3g.20gb"])
+def test_what_a_run_leaves_open_is_the_administrators_and_what_it_says_is_its_own(resource: str) -> None:
+    chosen = Settings(trainer_image="trainer:1", defaults={"gpuResource": resource, "storageClassName": "site", "queueName": "gpus"})
+
+    def built(template: dict[str, Any], **spec: Any) -> tuple[Any, Any, Any, Any]:
+        volume = {"persistentVolumeClaim": None, "claimTemplate": {"storage": "1Gi", **template}}
+        run = run_of(parallelism={"gpusPerNode": 2}, output={"volume": volume}, **spec)
+        made, storage = job(run, attempt(Stage.TRAIN), chosen), child(Child.CLAIM, run, chosen)["spec"]["storageClassName"]
+        limits = made["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+        return limits, made["metadata"]["labels"][QUEUE_LABEL], made["spec"]["suspend"], storage
+
+    assert built({}) == ({resource: 2}, "gpus", True, "site")
+    own = {"resources": {"gpuResource": "example.com/gpu"}, "scheduling": {"queueName": "mine"}}
+    assert built({"storageClassName": "fast"}, **own) == ({"example.com/gpu": 2}, "mine", True, "fast")
 
 
 def test_evaluate_asks_for_what_train_does_and_purge_for_what_prepare_does_unless_told_otherwise() -> None:

@@ -30,7 +30,7 @@ def child(kind: Child, run: Run, settings: Settings) -> dict[str, Any]:
         case Child.PLAN:
             return plan(run)
         case Child.CLAIM:
-            return claim(run)
+            return claim(run, settings)
         case Child.SERVICE:
             return _stamped(service(run))
         case Child.POLICY:

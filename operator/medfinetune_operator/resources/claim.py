@@ -6,14 +6,16 @@ from typing import Any
 
 from medfinetune_operator.resources.metadata import unowned
 from medfinetune_operator.run import Run
+from medfinetune_operator.settings import Settings
 
 
-def claim(run: Run) -> dict[str, Any]:
-    """The PersistentVolumeClaim of a run whose spec has a template."""
+def claim(run: Run, settings: Settings) -> dict[str, Any]:
+    """The PersistentVolumeClaim of a run whose spec has a template; a class that nobody names is the cluster's to choose."""
     assert run.spec is not None
     template = run.spec.output.volume.claim_template
     assert template is not None
-    named_class = {"storageClassName": template.storage_class_name} if template.storage_class_name else {}
+    storage_class = template.storage_class_name or settings.defaults.storage_class_name
+    named_class = {"storageClassName": storage_class} if storage_class else {}
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",

@@ -20,7 +20,7 @@ from medfinetune_operator.settings import Settings
 def job(run: Run, attempt: Attempt, settings: Settings) -> dict[str, Any]:
     """The batch/v1 Job of `attempt`. With a queue it is created suspended, and Kueue alone lets it run."""
     assert run.spec is not None
-    queue = run.spec.scheduling.queue_name
+    queue = run.spec.scheduling.queue_name or settings.defaults.queue_name
     labels = attempt_labels(attempt) | ({QUEUE_LABEL: queue} if queue else {})
     pods = run.pods_of(attempt.stage)
     return {
@@ -34,7 +34,7 @@ def job(run: Run, attempt: Attempt, settings: Settings) -> dict[str, Any]:
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": _failure_rules()},
-            "suspend": queue is not None,
+            "suspend": bool(queue),
             "template": pod_template(run, attempt, settings),
         },
     }

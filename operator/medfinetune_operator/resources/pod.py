@@ -52,7 +52,7 @@ def _container(run: Run, attempt: Attempt, settings: Settings) -> dict[str, Any]
         "command": _command(attempt.stage),
         "env": environment(run, attempt, settings),
         "ports": [{"name": METRICS_PORT_NAME, "containerPort": METRICS_PORT, "protocol": "TCP"}],
-        "resources": resources_of(run, attempt.stage),
+        "resources": resources_of(run, attempt.stage, settings.defaults),
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "File",

@@ -8,6 +8,7 @@ from medfinetune_api.choices import WORK, Stage
 from medfinetune_api.spec_pods import ResourceRequirements
 
 from medfinetune_operator.run import Run
+from medfinetune_operator.settings import Defaults
 
 COMPUTING = (Stage.TRAIN, Stage.EVALUATE)
 """Stages that load the model."""
@@ -33,11 +34,11 @@ def signs(stage: Stage, secret: str) -> bool:
     return bool(secret) and stage in (Stage.PREPARE, Stage.EVALUATE, Stage.RELEASE)
 
 
-def resources_of(run: Run, stage: Stage) -> dict[str, Any]:
+def resources_of(run: Run, stage: Stage, defaults: Defaults) -> dict[str, Any]:
     """The container's requests and limits, GPUs among the limits."""
     requirements, gpus = _requirements(run, stage), gpus_of(run, stage)
     assert run.spec is not None
-    limits = dict(requirements.limits or {}) | ({run.spec.resources.gpu_resource: gpus} if gpus else {})
+    limits = dict(requirements.limits or {}) | ({run.spec.resources.gpu_resource or defaults.gpu_resource: gpus} if gpus else {})
     parts = {"requests": dict(requirements.requests or {}), "limits": limits}
     return {name: part for name, part in parts.items() if part}
 
