@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from medfinetune_cli.cluster_errors import Unexpected
 
 FINAL = (ConditionType.SUCCEEDED, ConditionType.FAILED, ConditionType.QUARANTINED)
-"""Conditions that, once True, stay so: the run has ended."""
+"""Conditions of which one is True once the run has ended, whatever becomes of it."""
 STAGE_CONDITIONS = {Stage.PREPARE: ConditionType.PREPARED, Stage.TRAIN: ConditionType.TRAINED, Stage.EVALUATE: ConditionType.EVALUATED}
 _CODES = {meaning.reason: code for code, meaning in EXITS.items()}
 
@@ -72,8 +72,14 @@ class RunState:
         return next((one for one in reversed(self.status.attempts) if one.stage in WORK), None)
 
     @property
+    def released(self) -> Condition | None:
+        """By whom and when it was released against its gates; None where it was not."""
+        found = self.condition(ConditionType.RELEASED)
+        return found if found and found.status is ConditionStatus.TRUE else None
+
+    @property
     def exit_code(self) -> Exit:
-        """How the run ended by the contract's table: 0 where it succeeded, else the deciding attempt's code, or that of the final condition's reason."""
+        """How the run ended by the contract's table: 0 where it succeeded or was released, else the deciding attempt's code, or that of the final condition's reason."""
         succeeded = self.condition(ConditionType.SUCCEEDED)
         if succeeded and succeeded.status is ConditionStatus.TRUE:
             return Exit.SUCCEEDED

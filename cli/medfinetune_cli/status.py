@@ -33,8 +33,8 @@ def status(
     Without RUN one line a run. With RUN its conditions, attempts, progress, results
     and artifacts, and in plain words what it waits for and what to do about it.
 
-    --watch redraws until the run has ended, and ends with 0 where it succeeded, else
-    with the exit code of the attempt that decided. Without a terminal it writes one
+    --watch redraws until the run has ended, and ends with 0 where it succeeded or was
+    released, else with the exit code of the attempt that decided. Without a terminal it writes one
     line a change to stderr, and the whole once at the end.
     """
     form = chosen(context, output)
@@ -91,6 +91,7 @@ def as_json(body: dict[str, Any]) -> dict[str, Any]:
         "uid": run.identity.uid,
         "phase": run.phase,
         **_ending(run),
+        "released": {"time": run.released.last_transition_time.isoformat(), "message": run.released.message} if run.released else None,
         "waitsFor": {"what": wait.what, "remedy": wait.remedy} if wait else None,
         "status": body.get("status") or {},
     }

@@ -50,6 +50,8 @@ def _parts(run: RunState, now: datetime) -> Iterator[RenderableType]:
         yield Text("It is being deleted.", style="red")
     if wait := wait_of(run):
         yield _wait_lines(wait)
+    if run.released:
+        yield Text(f"{run.released.last_transition_time.astimezone():%d %b %Y %H:%M}  {run.released.message}", style="yellow")
     if run.status.progress and not run.ended:
         yield _progress(run.status.progress, now)
     for part in (_conditions(run.status.conditions, now), _attempts(run.status.attempts, now), _results(run.status.results)):

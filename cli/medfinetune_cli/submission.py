@@ -45,7 +45,7 @@ class Submission:
         return (self.manifest.metadata.annotations or {}).get(REQUESTER_ANNOTATION, "")
 
     def body(self, requester: str) -> Object:
-        """The object as its owner wrote it: what a manifest leaves out is left out, so that the API server decides its defaults. Beside it who asks, if known."""
+        """The object as its owner wrote it: what a manifest leaves out is left out, so that the API server decides its defaults. And who asks."""
         body: Object = json.loads(self.manifest.model_dump_json(by_alias=True, exclude_unset=True))
         body["metadata"].pop("namespace", None)
         if requester:

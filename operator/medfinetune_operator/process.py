@@ -65,7 +65,7 @@ def _assemble(settings: Settings, cluster: Cluster, api: Api) -> Parts:
     lease = Lease(cluster, settings, identity())
     health = Health(lease.beat_seconds)
     inbox = Inbox(api, cluster.cache, queue, settings, lambda seen: health.beat() if lease.is_ours(seen) else None)
-    counters.registry.register(State(cluster.cache, queue, api, version("medfinetune")))
+    counters.registry.register(State(cluster.cache, queue, api, version("medfinetune"), lambda: health.ready))
     controller = Controller(settings, cluster, queue, Observer(cluster, settings, queue, reports), counters)
     return Parts(controller, inbox, lease, health, reports, counters)
 

@@ -3,7 +3,8 @@
 The rules are gone through until the status does not change any more; only what the last round asks for is done. So deciding again on what was stored, with the
 same in sight, changes nothing and asks for the same: an operator that was killed anywhere between goes on as if nothing had been.
 
-What they keep, whatever happens: at most one attempt of a run lives; an attempt is counted in status before its Job exists; an end is final.
+What they keep, whatever happens: at most one attempt of a run lives; an attempt is counted in status before its Job exists; an end is final. A run that has
+ended never works again, and how it ended changes in one case alone: somebody who may releases what a gate had stopped (`releasing.py`).
 """
 
 from __future__ import annotations

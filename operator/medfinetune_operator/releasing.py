@@ -40,11 +40,13 @@ def release_left(draft: Draft) -> bool:
 
 
 def released(draft: Draft) -> None:
-    """The Job of the release is complete: the run is no longer in quarantine. That its gate failed, and so the run, stays so."""
+    """The Job of the release is complete: the run has an adapter that may be used, and so it has succeeded. Its stage's condition still tells of the gate."""
     who = draft.run.release.by if isinstance(draft.run.release, ReleaseRequest) else "somebody"
     message = f"Released against its gates by {who}; folder {draft.run.identity.folder} of claim {draft.run.claim} holds the record."
-    draft.set_condition(ConditionType.RELEASED, True, ConditionReason.RELEASED, message)
-    draft.set_condition(ConditionType.QUARANTINED, False, ConditionReason.RELEASED, message)
+    for kind in (ConditionType.RELEASED, ConditionType.SUCCEEDED):
+        draft.set_condition(kind, True, ConditionReason.RELEASED, message)
+    for kind in (ConditionType.QUARANTINED, ConditionType.FAILED):
+        draft.set_condition(kind, False, ConditionReason.RELEASED, message)
     draft.update(phase=Phase.RELEASED)
     draft.note(ConditionReason.RELEASED, message, warning=True)
 

@@ -17,7 +17,7 @@ from medfinetune_cli.fetch import What
 from medfinetune_cli.fetched import NothingToFetch, wanted_paths
 from medfinetune_cli.run_state import RunState
 from support.cli import SECONDS, command
-from support.cluster_cli import SHA, SUCCEEDED, TRAINING, ClusterCli, condition, failed
+from support.cluster_cli import SHA, SUCCEEDED, THEN, TRAINING, ClusterCli, condition, failed
 
 
 def test_all_runs_are_one_table(cli: ClusterCli) -> None:
@@ -159,6 +159,22 @@ def test_a_status_of_another_version_is_said_to_be_one(cli: ClusterCli) -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.startswith("Unexpected status of ward: found fields of another version: phase, future")
+
+
+def test_a_run_that_was_released_ends_well_and_says_by_whom_and_when(cli: ClusterCli) -> None:
+    cli.stored("ward")
+    stopped = failed(ConditionReason.GATE_FAILED, exitCode=71, reason="GateFailed") | {"phase": "Quarantined"}
+    cli.write_status("ward", stopped)
+    assert cli.run("status", "ward", "--watch").returncode == 71
+    by = "Released against its gates by dr-kim; folder ward-01234567 of claim results holds the record."
+    true, false = (ConditionType.RELEASED, ConditionType.SUCCEEDED), (ConditionType.QUARANTINED, ConditionType.FAILED)
+    conditions = [condition(each, ConditionStatus.TRUE, ConditionReason.RELEASED, by) for each in true]
+    conditions += [condition(each, ConditionStatus.FALSE, ConditionReason.RELEASED, by) for each in false]
+    cli.write_status("ward", stopped | {"phase": "Released", "conditions": conditions})
+    shown, told = cli.run("status", "ward", "--watch"), cli.json("status", "ward")
+    assert shown.returncode == 0
+    assert any(line.startswith("01 Mar 2026") and line.endswith(by) for line in shown.stdout.splitlines())
+    assert (told["ended"], told["exitCode"], told["reason"], told["released"]) == (True, 0, "Released", {"time": THEN.replace("Z", "+00:00"), "message": by})
 
 
 @pytest.mark.parametrize("arguments", [("status", "--watch")])

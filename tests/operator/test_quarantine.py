@@ -83,11 +83,15 @@ def test_a_release_begins_after_the_purge_and_ends_the_quarantine() -> None:
     conditions = {each.type: each.status for each in decision.status.conditions}
     assert conditions[ConditionType.RELEASED] is ConditionStatus.TRUE
     assert conditions[ConditionType.QUARANTINED] is ConditionStatus.FALSE
-    assert conditions[ConditionType.FAILED] is ConditionStatus.TRUE, "that its gate failed stays so"
+    assert (conditions[ConditionType.SUCCEEDED], conditions[ConditionType.FAILED]) == (ConditionStatus.TRUE, ConditionStatus.FALSE)
+    assert condition(decision, ConditionType.SUCCEEDED).reason is Reason.RELEASED
+    assert (conditions[ConditionType.EVALUATED], condition(decision, ConditionType.EVALUATED).reason) == (ConditionStatus.FALSE, Reason.GATE_FAILED)
+    assert decision.status.completion_time == run.status.completion_time, "it ended when its gate failed"
     assert decision.status.artifacts
     assert decision.status.artifacts.adapter == "adapter"
     assert "dr-kim" in condition(decision, ConditionType.RELEASED).message
-    assert decide(after(run, decision), settings=ALLOWED, now=later(HOUR)).start is None
+    later_on = decide(after(run, decision), settings=ALLOWED, now=later(HOUR))
+    assert (later_on.start, later_on.status) == (None, decision.status)
 
 
 def test_a_release_is_tried_again_where_that_may_help_and_otherwise_given_up() -> None:
@@ -197,6 +201,7 @@ def test_only_a_holder_of_the_verb_releases_a_quarantined_run_and_in_no_other_na
     assert reviewer.annotate(path, "Reviewed by the board: $5, $(HOME)", "dr-kim") == ""
     status = stage.wait("stopped", "released", phase(Phase.RELEASED))
     assert endings(status)[-1] == ("release", 1, "Succeeded", False)
+    control_plane.kubectl("wait", "mft/stopped", "-n", stage.home, "--for=condition=Succeeded", "--timeout=0s")
     assert status.artifacts
     assert status.artifacts.adapter == "adapter"
     assert "without the verb `release`" in editor.annotate(path, None, None), "nor may anybody else take it back"
