@@ -24,12 +24,12 @@ def scraped(operator: OperatorProcess) -> Series:
     return {(sample.name, frozenset(sample.labels.items())): sample.value for family in text_string_to_metric_families(text) for sample in family.samples}
 
 
-def value(operator: OperatorProcess, name: str, **labels: str) -> float | None:
+def value(operator: OperatorProcess, name: str, /, **labels: str) -> float | None:
     return scraped(operator).get((name, frozenset(labels.items())))
 
 
 def of_run(stage: Operated, name: str) -> dict[str, float]:
-    """The series that name a run."""
+    """The series that name a run, by name alone: none has two for one run here."""
     return {series: number for (series, labels), number in scraped(stage.operator).items() if ("name", name) in labels and ("namespace", stage.home) in labels}
 
 
@@ -53,8 +53,18 @@ def test_the_operators_metrics(control_plane: ControlPlane, tmp_path: Path) -> N
             number for (name, _), number in scraped(operator).items() if name == "medfinetune_operator_reconciles_total"
         )
         assert (value(operator, "medfinetune_operator_api_requests_total", method="PUT", status="200") or 0) > 0
-        assert of_run(stage, "stays") == of_run(stage, "goes")
+        ends = "medfinetune_run_completion_timestamp_seconds"
+        assert of_run(stage, "stays") | {ends: 0} == of_run(stage, "goes") | {ends: 0}
         assert {"medfinetune_run_step": 100.0, "medfinetune_run_progress_percent": 100.0, "medfinetune_run_loss": 0.25}.items() <= of_run(stage, "goes").items()
+        assert {"medfinetune_run_restarts": 1.0, "medfinetune_run_purge_failed": 0.0}.items() <= of_run(stage, "goes").items()
+        assert value(operator, "medfinetune_operator_leader") == 1
+        this = {"namespace": stage.home, "name": "goes"}
+        assert value(operator, "medfinetune_run_phase", **this, phase="Succeeded", reason="Succeeded") == 1
+        assert value(operator, "medfinetune_run_failed_attempts", **this, stage="train", reason="OutOfMemory") == 1
+        assert value(operator, "medfinetune_run_output_info", **this, persistentvolumeclaim="results") == 1
+        ended = stage.status("goes").completion_time
+        assert ended
+        assert value(operator, "medfinetune_run_completion_timestamp_seconds", **this) == ended.timestamp()
         succeeded = value(operator, "medfinetune_operator_runs", phase="Succeeded") or 0
         stage.delete("goes")
         wait_until("its series to go", lambda: of_run(stage, "goes") == {})

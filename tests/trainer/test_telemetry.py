@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
+import time
 import urllib.request
 from pathlib import Path
 from threading import Event
@@ -14,7 +17,7 @@ from medfinetune_trainer.stages.train_record import Record
 from medfinetune_trainer.telemetry.memory import SAMPLE_SECONDS, Memory, MemorySampler
 from medfinetune_trainer.telemetry.questions import QuestionCount
 from medfinetune_trainer.telemetry.server import PORT, serving, serving_if_asked
-from medfinetune_trainer.telemetry.snapshot import STEP_SECONDS, Snapshot
+from medfinetune_trainer.telemetry.snapshot import STEP_SECONDS, Snapshot, read_snapshots
 from prometheus_client.parser import text_string_to_metric_families
 from support.train import free_ports
 
@@ -50,6 +53,7 @@ def test_gang_figures_come_from_rank_0_and_memory_from_every_rank(tmp_path: Path
     first = snapshot(
         0, step=4, resume_step=2, as_of="now", tokens=1000, loss=0.5, micro_batch=2, out_of_memory=1, memory={"rss": 7, "rss_peak": 9, "vram_peak": 50}
     )
+    first.memory, first.safe_since, first.volume = {**first.memory, "vram_limit": 64}, 1.5e9, {"size": 100, "free": 4}
     for seconds in (0.07, 3.0, 1000.0):
         first.observe(seconds)
     first.write(tmp_path)
@@ -62,11 +66,38 @@ def test_gang_figures_come_from_rank_0_and_memory_from_every_rank(tmp_path: Path
     assert (found["medfinetune_micro_batch_rows", ""], found["medfinetune_out_of_memory_total", ""]) == (2, 1)
     assert (status["microBatch"], status["outOfMemory"]) == (2, 1)
     assert [found["medfinetune_vram_peak_bytes", f"rank={rank}"] for rank in (0, 1)] == [50, 60]
+    assert found["medfinetune_vram_limit_bytes", "rank=0"] == 64
+    assert (found["medfinetune_output_volume_free_bytes", ""], found["medfinetune_output_volume_size_bytes", ""]) == (4, 100)
+    assert found["medfinetune_checkpoint_timestamp_seconds", ""] == 1.5e9
     assert found["medfinetune_step_seconds_count", "rank=0"] == 3
     assert found["medfinetune_step_seconds_bucket", "le=5.0,rank=0"] == 2
     assert (status["step"], status["stepsPlanned"], status["peakVramBytes"], status["peakRssBytes"]) == (4, 10, 60, 9)
     assert (status["resumeStep"], status["asOf"]) == (2, "now")
     assert status["ranks"] == [{"rank": 0, "step": 4, "asOf": "now"}, {"rank": 1, "step": 3, "asOf": "then"}]
+
+
+def test_a_figure_that_is_no_number_is_served_as_one(tmp_path: Path) -> None:
+    """Training ends at such a loss; but were it ever shared, Prometheus must see it and the operator must still read the rest."""
+    snapshot(0, step=4, loss=math.nan, gradient_norm=math.inf).write(tmp_path)
+    with serving(tmp_path, "train") as port:
+        found, status = scraped(port), status_of(port)
+    assert math.isnan(found["medfinetune_loss", ""])
+    assert found["medfinetune_gradient_norm", ""] == math.inf
+    assert status["step"] == 4
+
+
+def test_rank_0_tells_of_its_volume_and_of_what_is_safe(tmp_path: Path) -> None:
+    began = time.time()
+    record = Record(snapshot(0), tmp_path, Memory(torch.device("cpu")), None, progress=None, output=tmp_path)
+    record.sampled({"rss": 5, "rss_peak": 6})
+    record.checkpoint(3, blocked_seconds=0.1, seconds=60.0)
+    [shared] = read_snapshots(tmp_path)
+    assert shared.volume["size"] == shutil.disk_usage(tmp_path).total >= shared.volume["free"] > 0
+    assert shared.safe_since is not None
+    assert began - 60 <= shared.safe_since <= time.time() - 60
+    record.output = tmp_path / "gone"
+    record.sampled({"rss": 5, "rss_peak": 6})
+    assert read_snapshots(tmp_path)[0].volume == {}
 
 
 def test_a_node_without_rank_0_serves_no_gang_figure(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ class Record:
     memory: Memory
     history: History | None
     progress: Steps | None
+    output: Path | None = None
+    """On the output volume; None but for rank 0, which speaks for the gang."""
     started: float = field(default_factory=time.monotonic)
     lock: Lock = field(default_factory=Lock)
 
@@ -68,8 +71,9 @@ class Record:
 
     def sampled(self, sample: Mapping[str, int]) -> None:
         """A memory sample was taken. Rank 0 writes down the newest sample of every rank of its node. Raises StorageFailed."""
+        volume = _volume(self.output) if self.output else {}
         with self.lock:
-            self.snapshot.memory = sample
+            self.snapshot.memory, self.snapshot.volume = sample, volume
         self.share()
         if self.history:
             for each in read_snapshots(self.folder):
@@ -78,6 +82,9 @@ class Record:
 
     def checkpoint(self, step: int, blocked_seconds: float, seconds: float) -> None:
         """A checkpoint is complete, `seconds` after it was begun; training stood still for `blocked_seconds` of them. Raises StorageFailed."""
+        with self.lock:
+            self.snapshot.safe_since = time.time() - seconds
+        self.share()
         if self.history:
             self.history.write("checkpoint", step=step, blocked_seconds=blocked_seconds, seconds=seconds)
         self.event("checkpoint", step=step)
@@ -152,15 +159,25 @@ class Record:
         return per_step * (self.snapshot.steps_planned - step)
 
 
+def _volume(folder: Path) -> dict[str, int]:
+    """Bytes of the volume that `folder` is on, as this user may fill it; nothing where it does not answer: whoever writes there next will hear of that."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return {}
+    return {"size": usage.total, "free": usage.free}
+
+
 @contextmanager
 def recording(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, folder: Path, step: int) -> Iterator[Record]:
     """Record this rank's attempt from `step` on, sampling its memory in a thread meanwhile. Raises StorageFailed."""
     rows, earlier = micro_batch(prepared), sum(line["kind"] == OUT_OF_MEMORY for line in read(plan.folder.metrics))
     snapshot = Snapshot(ranks.rank, ranks.world_size, prepared.total_steps, prepared.packing.efficiency, resume_step=step, step=step)
-    snapshot.micro_batch, snapshot.out_of_memory = rows, earlier
+    snapshot.micro_batch, snapshot.out_of_memory, snapshot.safe_since = rows, earlier, time.time()
     main = ranks.rank == 0
     history = History(plan.folder.metrics, step, plan.folder.tensorboard) if main else None
-    record = Record(snapshot, folder, Memory(device), history, Steps(prepared.total_steps, step) if main else None)
+    memory = Memory(device, plan.parallelism.gpu_memory)
+    record = Record(snapshot, folder, memory, history, Steps(prepared.total_steps, step) if main else None, plan.folder.root if main else None)
     if history:
         attempts.add(plan, Stage.TRAIN, step=step, processes=ranks.world_size)
         history.write("start", step=step, world_size=ranks.world_size, micro_batch=rows, device=device.type)

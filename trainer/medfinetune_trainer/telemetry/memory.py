@@ -21,12 +21,14 @@ class Memory:
     """Reads a rank's memory and keeps the greatest resident size it has seen."""
 
     device: torch.device
+    limit: int | None = None
+    """Bytes of GPU memory that the manifest grants a rank; None where it says nothing."""
     peak_rss: int = 0
     process: psutil.Process = field(default_factory=psutil.Process)
 
     def sample(self) -> dict[str, int]:
-        """Bytes by name: `rss`, `rss_peak` (greatest of the samples), and on CUDA `vram_allocated`, `vram_reserved`, `vram_peak` and, where NVML answers,
-        `vram_used` of the whole device.
+        """Bytes by name: `rss`, `rss_peak` (greatest of the samples), and on CUDA `vram_allocated`, `vram_reserved`, `vram_peak`, `vram_limit` (the manifest's
+        or the device's, whichever is less) and, where NVML answers, `vram_used` of the whole device.
         """
         resident = int(self.process.memory_info().rss)
         self.peak_rss = max(self.peak_rss, resident)
@@ -39,6 +41,7 @@ class Memory:
             "vram_allocated": torch.cuda.memory_allocated(self.device),
             "vram_reserved": torch.cuda.memory_reserved(self.device),
             "vram_peak": torch.cuda.max_memory_allocated(self.device),
+            "vram_limit": min(filter(None, (self.limit, torch.cuda.get_device_properties(self.device).total_memory))),
         }
         with contextlib.suppress(Exception):  # NVML is a driver's library: absent in some containers, and it has its own exception tree
             allocator["vram_used"] = torch.cuda.device_memory_used(self.device)

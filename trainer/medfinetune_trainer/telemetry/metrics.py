@@ -17,6 +17,7 @@ MEMORY = {
     "vram_allocated": ("medfinetune_vram_allocated_bytes", "GPU memory in live tensors of this rank."),
     "vram_reserved": ("medfinetune_vram_reserved_bytes", "GPU memory held by this rank's allocator."),
     "vram_peak": ("medfinetune_vram_peak_bytes", "Greatest GPU memory in live tensors of this rank since it began."),
+    "vram_limit": ("medfinetune_vram_limit_bytes", "GPU memory that this rank may use: the manifest's gpuMemory or the device's whole, whichever is less."),
     "vram_used": ("medfinetune_vram_used_bytes", "GPU memory in use on this rank's device by all processes, as NVML reports it."),
     "rss": ("medfinetune_process_resident_memory_bytes", "Resident host memory of this rank."),
     "rss_peak": ("medfinetune_process_resident_memory_peak_bytes", "Greatest resident host memory of this rank among its samples."),
@@ -53,6 +54,9 @@ def _gang(snapshot: Snapshot) -> Iterator[Metric]:
         "medfinetune_learning_rate": ("Learning rate of the last step.", snapshot.learning_rate),
         "medfinetune_gradient_norm": ("Global gradient norm of the last step before clipping.", snapshot.gradient_norm),
         "medfinetune_tokens_per_second": ("Tokens of the last step over its time, whole gang.", snapshot.tokens_per_second),
+        "medfinetune_checkpoint_timestamp_seconds": ("When the newest complete checkpoint, or else this attempt, was begun.", snapshot.safe_since),
+        "medfinetune_output_volume_size_bytes": ("Size of the output volume.", snapshot.volume.get("size")),
+        "medfinetune_output_volume_free_bytes": ("Bytes free on the output volume.", snapshot.volume.get("free")),
         "medfinetune_seconds_left": ("Estimated time until the last step, in seconds.", snapshot.seconds_left),
     }
     for name, (help_text, value) in measured.items():

@@ -48,6 +48,10 @@ class Snapshot:
     """By language: loss, perplexity, accuracy."""
     memory: Mapping[str, int] = field(default_factory=dict)
     """Bytes by name, as `Memory.sample` names them."""
+    safe_since: float | None = None
+    """When, in seconds since 1970, the newest complete checkpoint was begun, or else this attempt: what was trained later would be lost with the gang."""
+    volume: Mapping[str, int] = field(default_factory=dict)
+    """Of the output volume: bytes `size` and `free`, as this rank last saw them."""
 
     @property
     def progress(self) -> float:
