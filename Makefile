@@ -3,6 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 CRD := crds/medfinetune.io_medfinetunes.yaml
+CHART := charts/medfinetune
+# Pinned helm and helm-docs, built at first; see tests/cluster/programs.py.
+PROGRAM = PYTHONPATH=tests $(BIN)/python -m cluster.programs --run
 # Real data for tests and benchmarks, where it lies beside the clone; see docs/development.md.
 export MEDFINETUNE_TEST_DATA ?= $(realpath ../shared/data)
 
@@ -32,6 +35,9 @@ lint: $(VENV)/.dev    ## Style, types, layers, generated files
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m medfinetune_api.schema --check $(CRD)
+	cmp $(CRD) $(CHART)/files/$(notdir $(CRD))    # a chart cannot read outside its folder
+	$(PROGRAM) helm lint --strict --quiet $(CHART)
+	$(PROGRAM) helm-docs --dry-run --log-level warning --chart-search-root $(CHART) | diff $(CHART)/README.md -
 	$(BIN)/python -m medfinetune_api.reference --check docs/reference.md
 	$(BIN)/python -m medfinetune_api.refusals --check docs/refusals.md
 	$(BIN)/python -m dashboards --check
@@ -42,6 +48,8 @@ format: $(VENV)/.dev    ## Rewrite the code in the project's style
 
 generate: $(VENV)/.dev    ## Generate crds/*.yaml, docs/reference.md, docs/refusals.md and the chart's dashboards from the code
 	$(BIN)/python -m medfinetune_api.schema $(CRD)
+	cp $(CRD) $(CHART)/files/
+	$(PROGRAM) helm-docs --log-level warning --chart-search-root $(CHART)
 	$(BIN)/python -m medfinetune_api.reference docs/reference.md
 	$(BIN)/python -m medfinetune_api.refusals docs/refusals.md
 	$(BIN)/python -m dashboards

