@@ -18,12 +18,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the control plane and the manifests of the tests; a benchmark is run from a clone
 
 from cluster.control_plane import ControlPlane  # noqa: E402  # lies in what the line above adds
+from support.rights import install_rights  # noqa: E402
 
 Json = dict[str, Any]
 RUNS = "/apis/medfinetune.io/v1alpha1"
 SYSTEM, ACCOUNT = "medfinetune-system", "medfinetune-operator"
 RESULTS = ROOT / "benchmarks" / "results"
-_DEPLOY = ROOT / "operator" / "deploy"
 
 
 class Refused(Exception):  # noqa: N818  # the field's word
@@ -73,9 +73,8 @@ class Rest:
 
 
 def deploy_rights(cluster: ControlPlane) -> None:
-    """The operator's namespace, account and roles, as they are shipped."""
-    for part in ("00-namespace.yaml", "rbac.yaml"):
-        cluster.kubectl("apply", "-f", _DEPLOY / part)
+    """The operator's namespace, account and roles, as the chart renders them."""
+    install_rights(cluster)
 
 
 def operator_kubeconfig(cluster: ControlPlane, folder: Path, url: str | None = None, authority: Path | None = None) -> Path:

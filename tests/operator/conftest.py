@@ -14,7 +14,7 @@ def control_plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     """The API server with its controllers and this repository's CustomResourceDefinition, to the end of the session."""
     # A first run builds the programs for minutes: what it says about that must reach the terminal, not pytest's capture.
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
-        for name in CONTROL_PLANE:
+        for name in (*CONTROL_PLANE, "helm"):
             program(name)
     with ControlPlane(tmp_path_factory.mktemp("control-plane")) as started:
         yield started

@@ -15,9 +15,9 @@ from medfinetune_api.conditions import Phase
 from medfinetune_operator.resources.children import APPLIED
 from support.api import BATCH, MERGE, Api, Json
 from support.operated import Operated, endings, operated, phase
-from support.operator_process import ACCOUNT, OperatorProcess, install_rights, operating
+from support.operator_process import ACCOUNT, OperatorProcess, operating
 from support.pod_player import SUCCEEDS, WORKS, Act, Part
-from support.rights import Reviewer
+from support.rights import Reviewer, install_rights
 
 WHOLE = [("prepare", 1, "Succeeded", False), ("train", 1, "Succeeded", False), ("evaluate", 1, "Succeeded", False)]
 GONE_POD = {"POD_NAME": "operator-of-before"}

@@ -15,8 +15,9 @@ from cluster.processes import wait_until
 from medfinetune_api.conditions import Phase
 from support.api import Api
 from support.operated import Operated, operated, phase
-from support.operator_process import OperatorProcess, install_rights, operating
+from support.operator_process import OperatorProcess, operating
 from support.pod_player import SUCCEEDS, playing
+from support.rights import install_rights
 
 SYSTEM = "medfinetune-system"
 RBAC = "rbac.authorization.k8s.io"
@@ -111,20 +112,15 @@ def test_where_it_may_not_read_it_does_not_say_that_it_is_ready(control_plane: C
 
 
 def test_with_rights_in_one_namespace_it_serves_that_one(control_plane: ControlPlane, tmp_path: Path) -> None:
-    install_rights(control_plane)
+    """Beside a release that may everywhere one that may there alone, by Roles."""
     api = Api(control_plane)
     with control_plane.namespace() as ward, control_plane.namespace() as other, playing(control_plane) as player:
-        account = ("--serviceaccount", f"{SYSTEM}:medfinetune-operator")
-        control_plane.kubectl("delete", "clusterrolebinding", "medfinetune-operator")
-        control_plane.kubectl("create", "rolebinding", "operator", "-n", ward, "--clusterrole", "medfinetune-operator", *account)
-        try:
-            with operating(control_plane, tmp_path, {"POD_NAME": "of-one"}, watchNamespaces=[ward]) as operator:
-                at = {home: Operated(control_plane, api, home, player, operator) for home in (ward, other)}
-                for stage in at.values():
-                    for name in ("models", "datasets", "results"):
-                        stage.claim(name)
-                    stage.apply("mine", lambda part: SUCCEEDS)
-                at[ward].wait("mine", "succeeded", phase(Phase.SUCCEEDED))
-                assert at[other].status("mine").phase is None
-        finally:
-            install_rights(control_plane)
+        account = install_rights(control_plane, release="one", watchNamespaces=[ward])
+        with operating(control_plane, tmp_path, account=account, leaseName="one-medfinetune-operator", watchNamespaces=[ward]) as operator:
+            at = {home: Operated(control_plane, api, home, player, operator) for home in (ward, other)}
+            for stage in at.values():
+                for name in ("models", "datasets", "results"):
+                    stage.claim(name)
+                stage.apply("mine", lambda part: SUCCEEDS)
+            at[ward].wait("mine", "succeeded", phase(Phase.SUCCEEDED))
+            assert at[other].status("mine").phase is None

@@ -33,8 +33,8 @@ from medfinetune_trainer.stages.telling import tell
 from support.api import CORE, MERGE, Answer, Api
 from support.observed import SETTINGS, a_job, after, attempt, condition, decide, done, failed, later, reached, running
 from support.operated import Operated, endings, operated, phase, reason
-from support.operator_process import DEPLOY
 from support.pod_player import SUCCEEDS, WORKS, Act, Script
+from support.rights import POLICIES, of_chart, put
 from support.told import filled
 
 ALLOWED = SETTINGS.model_copy(update={"release": True})
@@ -151,9 +151,8 @@ class Person(Api):
 def stage(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
     """An operator that releases, and the policy that says who may ask for it; dr-kim may, editor may edit."""
     with operated(control_plane, tmp_path_factory.mktemp("quarantine"), stopSeconds=1, release=True) as stage:
-        for name in ("people.yaml", "release.yaml"):
-            control_plane.apply(DEPLOY / name)
-        for role, user in (("medfinetune-edit", "editor"), ("medfinetune-release", "dr-kim")):
+        put(control_plane, of_chart("ClusterRole", *POLICIES, admissionPolicies={"release": {"enabled": True}}))
+        for role, user in (("medfinetune-editor", "editor"), ("medfinetune-releaser", "dr-kim")):
             control_plane.kubectl("create", "rolebinding", user, "--namespace", stage.home, "--clusterrole", role, "--user", user)
         yield stage
 

@@ -15,7 +15,7 @@ from medfinetune_operator.run import read_run
 from support.api import MERGE, Api, Json
 from support.built import PLAIN, attempt, environment_of, pod_of, run_of
 from support.manifests import minimal_manifest
-from support.operator_process import DEPLOY
+from support.rights import POLICIES, of_chart, put
 
 POLICY = "validatingadmissionpolicy/medfinetune-requester"
 
@@ -23,14 +23,13 @@ POLICY = "validatingadmissionpolicy/medfinetune-requester"
 @pytest.fixture(scope="module")
 def ward(control_plane: ControlPlane) -> Iterator[str]:
     """A namespace in which erika and boris may make runs, in a cluster with the policy."""
-    for file in ("people.yaml", "requester.yaml"):
-        control_plane.apply(DEPLOY / file)
+    policy = of_chart(*POLICIES, admissionPolicies={"requester": {"enabled": True}})
+    put(control_plane, [*of_chart("ClusterRole"), *policy])
     with control_plane.namespace() as name:
-        for role in ("view", "edit"):
-            control_plane.kubectl("create", "rolebinding", role, "-n", name, "--clusterrole", f"medfinetune-{role}", "--user", "erika", "--user", "boris")
+        control_plane.kubectl("create", "rolebinding", "editors", "-n", name, "--clusterrole", "medfinetune-editor", "--user", "erika", "--user", "boris")
         wait_until("the policy to hold", lambda: "found another name" in said(control_plane, name, "erika", "probe", "boris"))
         yield name
-    control_plane.kubectl("delete", "-f", DEPLOY / "requester.yaml")
+    control_plane.kubectl("delete", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": policy}))
 
 
 def manifest(name: str, requester: str | None) -> Json:

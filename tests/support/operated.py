@@ -16,8 +16,9 @@ from medfinetune_api.conditions import ConditionReason, ConditionType
 from medfinetune_api.status import FineTuneStatus
 from support.api import BATCH, CORE, MERGE, RUNS, Answer, Api, Json
 from support.manifests import minimal_manifest
-from support.operator_process import OperatorProcess, install_rights, operating
+from support.operator_process import OperatorProcess, operating
 from support.pod_player import SUCCEEDS, PodPlayer, Script, playing
+from support.rights import install_rights
 
 Test = Callable[[FineTuneStatus], object]
 

@@ -17,7 +17,6 @@ import yaml
 from cluster.control_plane import ControlPlane
 from cluster.processes import Server, free_port
 
-DEPLOY = Path(__file__).parents[2] / "operator" / "deploy"
 ACCOUNT = "system:serviceaccount:medfinetune-system:medfinetune-operator"
 IMAGE = "registry.invalid/trainer:test"
 
@@ -68,12 +67,6 @@ class OperatorProcess:
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""
         os.kill(self.server.pid, number)
-
-
-def install_rights(cluster: ControlPlane) -> None:
-    """The namespace, the service account and the roles that the product is installed with."""
-    for name in ("00-namespace.yaml", "rbac.yaml"):
-        cluster.apply(DEPLOY / name, namespace="medfinetune-system")
 
 
 @contextmanager

@@ -1,16 +1,52 @@
-"""What the API server lets somebody do: every verb on every resource that it serves, asked one by one as `kubectl auth can-i` asks."""
+"""Rights: what of the chart gives them, and what the API server lets somebody do: every verb on every resource that it serves, asked one by one as
+`kubectl auth can-i` asks.
+"""
 
 from __future__ import annotations
 
 import json
-from functools import cached_property
+from functools import cache, cached_property
+from itertools import groupby
+from typing import Any
 
 from cluster.control_plane import ControlPlane
 from kubernetes import client, config
+from support.chart import NAMESPACE, RELEASE, Manifest, only, render
 
+ROLES = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 Right = tuple[str, str, str]
 """Group, resource (with its subresource, and after a blank the one object that it is about), verb."""
+
+
+def of_chart(*kinds: str, release: str = RELEASE, **values: Any) -> list[Manifest]:
+    """What the chart with `values` has of these kinds."""
+    return [each for each in _rendered(release, json.dumps(values)) if each["kind"] in kinds]
+
+
+def put(cluster: ControlPlane, objects: list[Manifest]) -> None:
+    """Apply objects, each in its own namespace."""
+    ordered = sorted(objects, key=_home)
+    for namespace, group in groupby(ordered, _home):
+        cluster.apply(*group, namespace=namespace)
+
+
+def install_rights(cluster: ControlPlane, release: str = RELEASE, **values: Any) -> str:
+    """Apply what the chart with `values` gives the operator: its namespace, account and roles. Returns the user that the account is."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}})
+    objects = of_chart("ServiceAccount", *ROLES, release=release, **values)
+    put(cluster, objects)
+    return f"system:serviceaccount:{NAMESPACE}:{only(objects, 'ServiceAccount')['metadata']['name']}"
+
+
+@cache
+def _rendered(release: str, values: str) -> list[Manifest]:
+    return render(json.loads(values), release)
+
+
+def _home(manifest: Manifest) -> str:
+    return str(manifest["metadata"].get("namespace", NAMESPACE))
 
 
 class Reviewer:
