@@ -35,19 +35,30 @@ class Cluster:
     node: str = ""
     volumes: Path | None = None
     storage_class: str = ""
+    names_asked: Path | None = None
+    """Log of the name server, a line `asked NAME` a query; None where the cluster's own is not at hand."""
 
     def kubectl(self, *arguments: str | Path, input: str = "", check: bool = True) -> str:
         """Run kubectl as the administrator and return its standard output. Raises AssertionError with its words where it fails and `check` is set."""
         return self._kubectl(arguments, input.encode(), check).decode()
+
+    def helm(self, *arguments: str | Path, values: Mapping[str, Any] | None = None, check: bool = True) -> str:
+        """Run helm as the administrator, `values` by its standard input, and return its standard output. Raises AssertionError as `kubectl` does."""
+        given = ["--values=-"] if values is not None else []
+        return self._program("helm", [*arguments, *given], json.dumps(values).encode(), check).decode()
 
     def execute(self, namespace: str, pod: str, command: Sequence[str], input: bytes = b"") -> bytes:
         """Run a command in a pod and return its standard output. Raises AssertionError with its words where it fails."""
         return self._kubectl(["exec", "--stdin", "--namespace", namespace, pod, "--", *command], input, check=True)
 
     def _kubectl(self, arguments: Sequence[str | Path], input: bytes, check: bool) -> bytes:
-        environment = os.environ | {"KUBECONFIG": str(self.kubeconfig), "KUBECACHEDIR": str(self.folder / "kubectl"), "KUBERC": "off"}
-        done = subprocess.run([program("kubectl"), *arguments], input=input, env=environment, capture_output=True, timeout=SECONDS, check=False)
-        words = f"kubectl {' '.join(map(str, arguments))} ended with {done.returncode}\n{done.stderr.decode(errors='replace')}"
+        return self._program("kubectl", arguments, input, check)
+
+    def _program(self, name: str, arguments: Sequence[str | Path], input: bytes, check: bool) -> bytes:
+        homes = {"KUBECACHEDIR": str(self.folder / "kubectl"), "HELM_CACHE_HOME": str(self.folder / "helm"), "HELM_CONFIG_HOME": str(self.folder / "helm")}
+        environment = os.environ | homes | {"KUBECONFIG": str(self.kubeconfig), "KUBERC": "off"}
+        done = subprocess.run([program(name), *arguments], input=input, env=environment, capture_output=True, timeout=SECONDS, check=False)
+        words = f"{name} {' '.join(map(str, arguments))} ended with {done.returncode}\n{done.stderr.decode(errors='replace')}"
         assert not check or done.returncode == 0, words
         return done.stdout
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster.control_plane import CRD, ControlPlane
+from cluster.control_plane import ControlPlane
 from cluster.images import recipes
 from cluster.node.node import Node
 from e2e import deployment
@@ -35,14 +35,12 @@ def own_cluster(folder: Path) -> Iterator[Cluster]:
     with Node(folder / "node") as node, ControlPlane(folder / "plane", scheduler=True, address=node.gateway, users=node.users) as plane:
         node.join(plane)
         trainer, operator = recipes.trainer(node.images), recipes.operator(node.images)
-        yield Cluster(folder, plane.kubeconfig, trainer, operator, node=node.name, volumes=folder / "volumes")
+        yield Cluster(folder, plane.kubeconfig, trainer, operator, node=node.name, volumes=folder / "volumes", names_asked=node.agents["coredns"].log)
 
 
 @pytest.fixture(scope="session")
 def operator(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with the operator at work in it."""
-    cluster.kubectl("apply", "--server-side", "-f", CRD)
-    cluster.kubectl("wait", "--for=condition=Established", "-f", CRD)
+    """The cluster with the operator at work in it, installed by the chart."""
     try:
         deployment.install(cluster)
         yield cluster

@@ -1,25 +1,33 @@
-"""The operator as an administrator installs it: operator/deploy applied, with the images of the cluster at hand."""
+"""The product as an administrator installs it: by Helm, into a namespace that enforces the restricted level, with the images of the cluster at hand."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-import yaml
-from cluster.processes import wait_until
-from e2e.cluster_access import Cluster
+from e2e.cluster_access import RESTRICTED, SECONDS, Cluster
 
-NAMESPACE, NAME = "medfinetune-system", "medfinetune-operator"
+CHART = Path(__file__).parents[2] / "charts" / "medfinetune"
+RELEASE, NAMESPACE, NAME = "medfinetune", "medfinetune-system", "medfinetune-operator"
+CRD = "medfinetunes.medfinetune.io"
 
-_MANIFESTS = Path(__file__).parents[2] / "operator" / "deploy"
+
+def values(cluster: Cluster) -> dict[str, Any]:
+    """Values of the release: the cluster's images, and both admission policies."""
+    policies = {name: {"enabled": True} for name in ("release", "requester")}
+    return {"operator": {"image": _image(cluster.operator_image)}, "trainer": {"image": _image(cluster.trainer_image)}, "admissionPolicies": policies}
 
 
 def install(cluster: Cluster) -> None:
-    """Apply the operator's manifests and return once its pod is ready."""
-    for path in sorted(_MANIFESTS.glob("*.yaml")):
-        objects = [_with_images(each, cluster) for each in yaml.safe_load_all(path.read_text(encoding="utf-8"))]
-        cluster.apply(*objects)
-    wait_until("the operator to be ready", lambda: _available(cluster), evidence=lambda: logs(cluster))
+    """Install the chart, and return once the operator is ready and has passed the chart's own test."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": RESTRICTED}})
+    upgrade(cluster, CHART, values(cluster), "--install")
+    cluster.helm("test", RELEASE, "--namespace", NAMESPACE, "--logs")
+
+
+def upgrade(cluster: Cluster, chart: Path, given: dict[str, Any], *more: str) -> None:
+    """Bring the release to `chart` with these values; return once the operator is ready."""
+    cluster.helm("upgrade", RELEASE, chart, "--namespace", NAMESPACE, "--wait", f"--timeout={SECONDS}s", *more, values=given)
 
 
 def logs(cluster: Cluster) -> str:
@@ -27,20 +35,18 @@ def logs(cluster: Cluster) -> str:
     return cluster.kubectl("logs", "--namespace", NAMESPACE, f"deployment/{NAME}", "--tail=100", check=False)
 
 
+def uninstall(cluster: Cluster, *more: str) -> None:
+    """Take the release away."""
+    cluster.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", f"--timeout={SECONDS}s", *more)
+
+
 def remove(cluster: Cluster) -> None:
-    """Take away what `install` made."""
-    cluster.kubectl("delete", "--ignore-not-found", "-f", _MANIFESTS)
+    """Take away what `install` made, and what the chart keeps."""
+    uninstall(cluster, "--ignore-not-found")
+    cluster.kubectl("delete", "--ignore-not-found", "crd", CRD)
+    cluster.kubectl("delete", "--ignore-not-found", "namespace", NAMESPACE)
 
 
-def _available(cluster: Cluster) -> bool:
-    return bool(cluster.get("deployment", NAME, NAMESPACE).get("status", {}).get("availableReplicas"))
-
-
-def _with_images(manifest: dict[str, Any], cluster: Cluster) -> dict[str, Any]:
-    if manifest["kind"] == "Deployment":
-        (container,) = manifest["spec"]["template"]["spec"]["containers"]
-        container["image"] = cluster.operator_image
-    if manifest["kind"] == "ConfigMap":
-        settings = yaml.safe_load(manifest["data"]["settings.yaml"]) | {"trainerImage": cluster.trainer_image}
-        manifest["data"]["settings.yaml"] = yaml.safe_dump(settings)
-    return manifest
+def _image(reference: str) -> dict[str, str]:
+    repository, _, tag = reference.rpartition(":")
+    return {"repository": repository, "tag": tag}

@@ -26,17 +26,26 @@ def build_models(folder: Path) -> Path:
     return folder
 
 
-def manifest(name: str, *, epochs: int, checkpoint_every: int, tasks: Iterable[str], retain: Iterable[str] = ()) -> dict[str, Any]:
-    """The example's manifest under that name: two nodes without GPUs, of its tasks only these."""
-    content: dict[str, Any] = yaml.safe_load((EXAMPLE / "manifest.yaml").read_text(encoding="utf-8"))
+def example(number: str) -> dict[str, Any]:
+    """An example's manifest as it stands, but that its two pods share the node's processors: threads that wait for each other there would take minutes."""
+    (folder,) = EXAMPLE.parent.glob(f"{number}-*")
+    content: dict[str, Any] = yaml.safe_load((folder / "manifest.yaml").read_text(encoding="utf-8"))
+    content["spec"]["pods"] = {"env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}
+    return content
+
+
+def manifest(
+    name: str, *, epochs: int, checkpoint_every: int, tasks: Iterable[str], retain: Iterable[str] = (), number: str = "01", gates: Iterable[str] = ()
+) -> dict[str, Any]:
+    """An example's manifest under that name, made shorter: of its tasks and gates only these."""
+    content = example(number)
     content["metadata"]["name"] = name
     spec = content["spec"]
+    spec["evaluation"]["gates"] = [gate for gate in spec["evaluation"].get("gates", ()) if gate["name"] in gates]
     spec["training"]["epochs"] = epochs
     spec["checkpoint"] = {"everySteps": checkpoint_every, "keep": 2}
     spec["evaluation"]["tasks"] = [task for task in spec["evaluation"]["tasks"] if task["name"] in tasks]
     spec["output"]["retain"] = list(retain)
-    # Two pods share the node's processors: threads that wait for each other on a busy one would take minutes.
-    spec["pods"] = {"env": [{"name": "OMP_NUM_THREADS", "value": "1"}]}
     return content
 
 
@@ -70,6 +79,10 @@ class RunOnCluster:
         """Return once it has succeeded. Raises AssertionError with all that the cluster knows of it where it fails, or the time is over."""
         wait_until(f"the end of run {self.name}", self._ended, SECONDS, self.evidence)
         assert self.conditions()["Succeeded"] == "True", self.evidence()
+
+    def wait_for_phase(self, phase: str) -> None:
+        """Return once it is in that phase. Raises AssertionError with all that the cluster knows of it where the time is over."""
+        wait_until(f"phase {phase} of run {self.name}", lambda: self.status().get("phase") == phase, SECONDS, self.evidence)
 
     def evidence(self) -> str:
         """What whoever looks for a defect needs: the run, its pods, what they and the operator wrote."""

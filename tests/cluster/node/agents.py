@@ -16,6 +16,7 @@ from cluster.programs import program
 COREFILE = """
 . {{
     bind {address}
+    log . "asked {{name}}"
     errors
     ready {address}:8181
     kubernetes cluster.local in-addr.arpa {{
