@@ -36,7 +36,8 @@ class ControlPlane:
     `controllers` and `scheduler` say which of these run beside the API server. `audit` keeps the log that `audit_events` reads. `address` is what
     the API server listens on: the machine's own where pods have to reach it. `users` are added by name, with their groups. Flags are added to the
     programs' own: `--min-request-timeout=5`, for one, lets watches expire after 5 to 10 s. `crd` installs this repository's
-    CustomResourceDefinition before the controllers start: the garbage collector looks for new kinds only every 30 s.
+    CustomResourceDefinition before the controllers start: the garbage collector looks for new kinds only every 30 s. `api_server` is the program that
+    serves: kube-apiserver-oldest is the oldest that the chart claims to install on.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ControlPlane:
         audit: bool = False,
         address: str = flags.LOOPBACK,
         users: Mapping[str, Sequence[str]] | None = None,
+        api_server: str = "kube-apiserver",
         api_server_flags: Sequence[str] = (),
         controller_manager_flags: Sequence[str] = (),
     ) -> None:
@@ -58,6 +60,7 @@ class ControlPlane:
         self.token = self.credentials.tokens[ADMIN]
         self.kubeconfig = self.kubeconfig_for(ADMIN)
         self._crd, self._controllers, self._scheduler, self._controller_manager_flags = crd, controllers, scheduler, controller_manager_flags
+        self._programs = {"kube-apiserver": api_server}
         # Without controllers no namespace gets the service account that this plugin wants of every pod.
         without = [] if controllers else ["--disable-admission-plugins=ServiceAccount"]
         log = flags.audit(folder) if audit else []
@@ -158,7 +161,7 @@ class ControlPlane:
             self._launch("kube-scheduler", flags.scheduler(self.kubeconfig))
 
     def _launch(self, name: str, arguments: Sequence[str]) -> Server:
-        self.servers[name] = Server([program(name), *arguments], self.folder / f"{name}.log", os.environ | {"NO_PROXY": "*"})
+        self.servers[name] = Server([program(self._programs.get(name, name)), *arguments], self.folder / f"{name}.log", os.environ | {"NO_PROXY": "*"})
         return self.servers[name]
 
 

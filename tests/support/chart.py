@@ -17,6 +17,10 @@ from cluster.programs import VERSION, program
 CHART = Path(__file__).parents[2] / "charts" / "medfinetune"
 RELEASE, NAMESPACE = "medfinetune", "medfinetune-system"
 Manifest = dict[str, Any]
+SITES: Mapping[str, Mapping[str, Any]] = {"defaults": {}} | {
+    path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text()) for path in sorted((CHART / "ci").glob("*-values.yaml"))
+}
+"""Values of each kind of site."""
 
 
 class HelmError(Exception):

@@ -1,0 +1,125 @@
+"""The chart's values are closed: what is misspelt or of the wrong type is refused by its place, before anything is rendered."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from medfinetune_operator.settings import Allowed, Defaults, Settings
+from pydantic.alias_generators import to_camel
+from support.chart import CHART, HelmError, render
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
+WRONG = {bool: "yes", str: [], int: "many", list: "one", dict: 7}
+"""For a default of each type, a value that nobody can mean."""
+EXAMPLES: dict[str, Any] = {
+    "/operator/affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone", "labelSelector": {}}]}},
+    "/operator/tolerations": [{"operator": "Exists"}],
+    "/operator/topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}],
+    "/operator/times": {"stopSeconds": 60},
+    "/allowed/tolerations": [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"}],
+}
+"""Values inside of what is empty by default."""
+
+
+def filled() -> dict[str, Any]:
+    """The defaults, with something inside of what is empty."""
+    values = copy.deepcopy(DEFAULTS)
+    for place, value in EXAMPLES.items():
+        *above, last = place.split("/")[1:]
+        owner = values
+        for name in above:
+            owner = owner[name]
+        owner[last] = copy.deepcopy(value)
+    return values
+
+
+def maps(value: Any, schema: dict[str, Any], place: str = "") -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Every map of `value` with its place and its schema."""
+    schema = SCHEMA["definitions"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
+    if isinstance(value, dict):
+        yield place, value, schema
+        for name, part in value.items():
+            yield from maps(part, schema.get("properties", {}).get(name, {}), f"{place}/{name}")
+    elif isinstance(value, list):
+        for index, part in enumerate(value):
+            yield from maps(part, schema.get("items", {}), f"{place}/{index}")
+
+
+def refused(values: dict[str, Any]) -> str:
+    with pytest.raises(HelmError, match="values don't meet the specifications of the schema") as raised:
+        render(values)
+    return str(raised.value)
+
+
+def test_the_defaults_and_what_they_may_hold_pass() -> None:
+    assert render(filled())
+
+
+def test_every_value_has_a_default_and_every_default_a_schema() -> None:
+    for place, value, schema in maps(DEFAULTS, SCHEMA):
+        assert schema["type"] == "object", place
+        if schema.get("additionalProperties") is False and value and not place.startswith("/networkPolicy/"):
+            assert set(value) == set(schema["properties"]) - {"global"}, place
+
+
+def test_an_unknown_key_is_refused_at_every_level() -> None:
+    values = filled()
+    closed = [(place, part) for place, part, schema in maps(values, SCHEMA) if schema.get("additionalProperties") is False]
+    free = {place for place, _, schema in maps(values, SCHEMA) if isinstance(schema.get("additionalProperties"), dict)}
+    assert len(closed) > 25
+    assert free == {
+        *("/commonLabels", "/operator/nodeSelector", "/operator/podLabels", "/operator/podAnnotations", "/serviceAccount/annotations"),
+        *("/operator/resources/requests", "/operator/resources/limits", "/networkPolicy/scraperNamespaceSelector/matchLabels"),
+        *("/podMonitor/labels", "/serviceMonitor/labels", "/prometheusRule/labels", "/dashboards/labels", "/dashboards/annotations"),
+    }
+    for _, part in closed:
+        part["misspelt"] = 1
+    words = refused(values)
+    assert [place for place, _ in closed if f"at '{place}': additional properties 'misspelt' not allowed" not in words] == []
+
+
+def test_a_wrong_type_is_refused_at_every_leaf() -> None:
+    values, wrong = filled(), []
+    for place, part, schema in list(maps(values, SCHEMA)):
+        for name, value in part.items():
+            if isinstance(schema.get("additionalProperties"), dict) or (isinstance(value, (dict, list)) and value):
+                continue
+            part[name] = WRONG[type(value)]
+            wrong.append(f"{place}/{name}")
+    words = refused(values)
+    assert len(wrong) > 60
+    assert [place for place in wrong if f"at '{place}'" not in words] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("/operator/runAsUser", 0),
+        ("/operator/image/digest", "sha256:abc"),
+        ("/trainer/image/tag", "a tag"),
+        ("/operator/times/leaseSeconds", 1),
+        ("/networkPolicy/apiServerCIDRs/0", "10.0.0.1"),
+        ("/commonLabels/team", "two words"),
+        ("/podMonitor/interval", "often"),
+    ],
+)
+def test_a_value_out_of_its_bounds_is_refused(place: str, value: Any) -> None:
+    *above, last = place.split("/")[1:]
+    inner: Any = [value] if last == "0" else {last: value}
+    for name in reversed(above):
+        inner = {name: inner}
+    assert f"at '{place}'" in refused(inner)
+
+
+def test_the_operators_own_settings_are_all_to_be_had() -> None:
+    times = {to_camel(name) for name in Settings.model_fields if name.endswith("_seconds")}
+    properties = SCHEMA["properties"]
+    assert set(properties["operator"]["properties"]["times"]["properties"]) == times
+    assert set(properties["allowed"]["properties"]) == {to_camel(name) for name in Allowed.model_fields}
+    assert set(properties["trainer"]["properties"]["defaults"]["properties"]) == {to_camel(name) for name in Defaults.model_fields}
