@@ -26,7 +26,7 @@ class Refused(Exception):  # noqa: N818  # says what is so
 
 
 class RightMissing(ApiError):  # noqa: N818  # says what is so
-    """The operator's own account may not do this. No fault of the run, and mended by its role alone: docs/rbac.md."""
+    """The operator's own account may not do this. No fault of the run, and mended by its role alone: docs/security.md."""
 
     def __init__(self, error: ApiError, verb: str, resource: str) -> None:
         super().__init__(error.status, error.reason, error.text)

@@ -54,13 +54,13 @@ class Settings(Contract):
     defaults: Defaults = Defaults()
     """What a run gets that does not say otherwise."""
     watch_namespaces: tuple[str, ...] = ()
-    """Namespaces whose runs are carried; empty means all, which needs a ClusterRole."""
+    """Namespaces whose runs are carried; empty means all, which needs a ClusterRole (docs/security.md)."""
     release: bool = False
-    """Whether an annotation releases a quarantined run. Only with the admission policy of operator/deploy/release.yaml: without it, whoever may edit runs could
-    set one, in anybody's name."""
+    """Whether an annotation releases a quarantined run. Only with the chart's admission policy (admissionPolicies.release): without it, whoever may edit runs
+    could set one, in anybody's name."""
     requester: bool = False
-    """Whether the annotation medfinetune.io/requester names who asked for a run. Only with the admission policy of operator/deploy/requester.yaml: without it,
-    whoever may create runs could write anybody's name, and lineages say `unknown`."""
+    """Whether the annotation medfinetune.io/requester names who asked for a run. Only with the chart's admission policy
+    (admissionPolicies.requester): without it, whoever may create runs could write anybody's name, and lineages say `unknown`."""
     signing_secret: str = ""
     """Name of the Secret, in the namespace of each run, whose key.pem signs lineages; empty signs none. Who may make pods there can read it."""
     pod_security: Mapping[str, Any] = {"runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532}

@@ -40,6 +40,32 @@ def install_rights(cluster: ControlPlane, release: str = RELEASE, **values: Any)
     return f"system:serviceaccount:{NAMESPACE}:{only(objects, 'ServiceAccount')['metadata']['name']}"
 
 
+def granted(objects: list[Manifest], account: str) -> dict[str, set[Right]]:
+    """What rendered roles and bindings give a service account, by namespace; "" is everywhere."""
+    roles = {_place(each): _rights(each["rules"]) for each in objects if each["kind"] in ("Role", "ClusterRole")}
+    found: dict[str, set[Right]] = {}
+    for each in objects:
+        if account in [subject["name"] for subject in each.get("subjects", ())]:
+            kind, namespace = each["roleRef"]["kind"], each["metadata"].get("namespace", "")
+            found.setdefault(namespace, set()).update(roles[kind, "" if kind == "ClusterRole" else namespace, each["roleRef"]["name"]])
+    return found
+
+
+def _place(manifest: Manifest) -> tuple[str, str, str]:
+    return manifest["kind"], manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
+
+
+def _rights(rules: list[dict[str, list[str]]]) -> set[Right]:
+    return {
+        (group, f"{resource} {name}".strip(), verb)
+        for rule in rules
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
+        for verb in rule["verbs"]
+    }
+
+
 @cache
 def _rendered(release: str, values: str) -> list[Manifest]:
     return render(json.loads(values), release)

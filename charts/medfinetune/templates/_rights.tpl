@@ -26,10 +26,11 @@
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, create, delete]
-# The gang's headless Service and the run's NetworkPolicy: made, then kept by server-side apply, which is a patch.
+# The gang's headless Service: made, then kept by server-side apply, which is a patch.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, create, patch, delete]
+# The run's NetworkPolicy, kept likewise.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, create, patch, delete]

@@ -1,4 +1,4 @@
-"""The plain YAML of operator/deploy on a real API server: it applies as it lies there, and gives the operator exactly the rights of docs/rbac.md."""
+"""The operator's rights: the chart renders what docs/security.md says, each with its reason, and the real API server grants exactly that."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ from medfinetune_operator.resources.children import child
 from medfinetune_operator.resources.job import job
 from medfinetune_operator.run import Run, read_run
 from medfinetune_operator.settings import Settings
+from support.chart import CHART, NAMESPACE, RELEASE, only
 from support.manifests import minimal_manifest
-from support.rights import VERBS, Reviewer, Right
+from support.rights import ROLES, VERBS, Reviewer, Right, granted, install_rights, of_chart
 
 ROOT = Path(__file__).parents[2]
-DEPLOY, SYSTEM, NAME = ROOT / "operator" / "deploy", "medfinetune-system", "medfinetune-operator"
-OPERATOR = f"system:serviceaccount:{SYSTEM}:{NAME}"
+NAME = f"{RELEASE}-operator"
+ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 ENFORCED = "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement"
-RUNS, HOME = "In the namespaces of the runs (ClusterRole)", "In its own namespace (Role)"
+RUNS, HOME = "In the namespaces of the runs", "In the release's namespace"
 FINALIZERS = ("medfinetune.io", "medfinetunes/finalizers", "update")
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """A cluster that wants permission to block an owner's deletion, as OpenShift does, with this product installed as the README says."""
-    with ControlPlane(tmp_path_factory.mktemp("deployed"), crd=False, users={"editor": (), "viewer": ()}, api_server_flags=[ENFORCED]) as started:
-        applied = started.kubectl("apply", "--validate=strict", "-f", ROOT / "crds", "-f", DEPLOY)
-        assert applied.stderr == ""
-        started.install_crd()
+    """A cluster that wants permission to block an owner's deletion, as OpenShift does, with the operator's rights."""
+    with ControlPlane(tmp_path_factory.mktemp("rights"), api_server_flags=[ENFORCED]) as started:
+        assert install_rights(started) == ACCOUNT
         yield started
 
 
@@ -58,8 +57,8 @@ def ward(cluster: ControlPlane) -> Iterator[str]:
 
 
 def documented(heading: str) -> set[Right]:
-    """The rights of one table of docs/rbac.md."""
-    section = (ROOT / "docs" / "rbac.md").read_text().split(f"## {heading}")[1].split("\n## ")[0]
+    """The rights of one table of docs/security.md."""
+    section = (ROOT / "docs" / "security.md").read_text().split(f"### {heading}")[1].split("\n##")[0]
     rows = re.findall(r"^\| ([\w.]+) \| ([\w/]+(?: `[\w-]+`)?) \| ([\w, ]+) \|", section, re.MULTILINE)[1:]
     return {("" if group == "core" else group, resource.replace("`", ""), verb) for group, resource, verbs in rows for verb in verbs.split(", ")}
 
@@ -86,34 +85,51 @@ def may_own(batch: client.BatchV1Api, run: Run) -> bool:
     return True
 
 
-def test_the_deployment_gets_its_pod_in_a_namespace_that_enforces_the_restricted_level(cluster: ControlPlane) -> None:
-    def pods() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = json.loads(cluster.kubectl("get", "pods", "-n", SYSTEM, "-o", "json").stdout)["items"]
-        return found
-
-    wait_until("the operator's pod", lambda: len(pods()) == 1)
-    assert pods()[0]["spec"]["serviceAccountName"] == NAME
-    level = cluster.kubectl("get", "namespace", SYSTEM, "-o", "jsonpath={.metadata.labels.pod-security\\.kubernetes\\.io/enforce}").stdout
-    assert level == "restricted"
+def test_everywhere_or_in_some_namespaces_the_chart_gives_what_is_documented() -> None:
+    assert granted(of_chart(*ROLES), NAME) == {"": documented(RUNS), NAMESPACE: documented(HOME)}
+    some = of_chart(*ROLES, watchNamespaces=["ward-1", "ward-2"])
+    assert granted(some, NAME) == {"ward-1": documented(RUNS), "ward-2": documented(RUNS), NAMESPACE: documented(HOME)}
+    assert {each["kind"] for each in some} == {"Role", "RoleBinding"}
+    assert not [label for each in some for label in each["metadata"]["labels"] if "aggregate" in label]
+    assert of_chart(*ROLES, rbac={"create": False}) == []
 
 
-def test_the_settings_are_read_and_are_the_defaults(cluster: ControlPlane, tmp_path: Path) -> None:
-    text = json.loads(cluster.kubectl("get", "configmap", NAME, "-n", SYSTEM, "-o", "json").stdout)["data"]["settings.yaml"]
-    (tmp_path / "settings.yaml").write_text(text)
-    assert Settings.load(tmp_path / "settings.yaml").to_json() == Settings(trainer_image="medfinetune-trainer:0.1.0").to_json()
+def test_every_rule_says_why_it_is_needed() -> None:
+    lines = (CHART / "templates" / "_rights.tpl").read_text().splitlines()
+    first, last = (lines.index(f'{{{{- define "medfinetune.{name}" -}}}}') for name in ("operatorRules", "viewerRules"))
+    rules = [number for number in range(first, last) if lines[number].startswith("- apiGroups:")]
+    assert len(rules) == 13
+    assert [lines[number] for number in rules if not lines[number - 1].startswith("# ")] == []
+
+
+def test_an_account_of_the_sites_own_gets_the_rights_in_its_place() -> None:
+    given = {"create": False, "name": "site-account"}
+    assert of_chart("ServiceAccount", serviceAccount=given) == []
+    assert granted(of_chart(*ROLES, serviceAccount=given), "site-account") == granted(of_chart(*ROLES), NAME)
+    assert only(of_chart("ServiceAccount"), "ServiceAccount")["automountServiceAccountToken"] is False
 
 
 def test_the_operator_may_do_exactly_what_is_documented(reviewer: Reviewer, ward: str) -> None:
     everywhere, at_home = documented(RUNS), documented(HOME)
     named = {right for right in at_home if " " in right[1]}
-    assert reviewer.rights(OPERATOR, ward) == everywhere
-    assert reviewer.rights(OPERATOR, SYSTEM) == everywhere | (at_home - named)
+    assert reviewer.rights(ACCOUNT, ward) == everywhere
+    assert reviewer.rights(ACCOUNT, NAMESPACE) == everywhere | (at_home - named)
     lease = {("coordination.k8s.io", f"leases {NAME}", verb) for verb in VERBS}
-    assert {right for right in lease if reviewer.may(OPERATOR, SYSTEM, right)} == named | {("coordination.k8s.io", f"leases {NAME}", "create")}
+    assert {right for right in lease if reviewer.may(ACCOUNT, NAMESPACE, right)} == named | {("coordination.k8s.io", f"leases {NAME}", "create")}
+
+
+def test_with_some_namespaces_it_has_no_rights_in_another(cluster: ControlPlane, reviewer: Reviewer, ward: str) -> None:
+    """As a second release, beside the first."""
+    account = install_rights(cluster, release="second", watchNamespaces=[ward])
+    with cluster.namespace() as other:
+        assert reviewer.rights(account, other) == set()
+    assert reviewer.rights(account, ward) == documented(RUNS)
+    others = ("coordination.k8s.io", f"leases {NAME}", "update")
+    assert not reviewer.may(account, NAMESPACE, others)
 
 
 def test_with_its_rights_it_makes_all_that_a_run_has(cluster: ControlPlane, api: client.ApiClient, ward: str) -> None:
-    operator = config.new_client_from_config(str(cluster.kubeconfig_for(OPERATOR, ward)))
+    operator = config.new_client_from_config(str(cluster.kubeconfig_for(ACCOUNT, ward)))
     core, batch, networking = client.CoreV1Api(operator), client.BatchV1Api(operator), client.NetworkingV1Api(operator)
     run = stored_run(api, ward)
     made = {kind: child(kind, run, Settings(trainer_image="trainer")) for kind in Child}
@@ -130,39 +146,16 @@ def test_with_its_rights_it_makes_all_that_a_run_has(cluster: ControlPlane, api:
 
 
 def test_without_the_right_to_finalizers_it_could_own_nothing(cluster: ControlPlane, api: client.ApiClient, reviewer: Reviewer, ward: str) -> None:
-    operator = client.BatchV1Api(config.new_client_from_config(str(cluster.kubeconfig_for(OPERATOR, ward))))
-    rules = json.loads(cluster.kubectl("get", "clusterrole", NAME, "-o", "json").stdout)["rules"]
-    others = [rule for rule in rules if rule["resources"] != [FINALIZERS[1]]]
+    operator = client.BatchV1Api(config.new_client_from_config(str(cluster.kubeconfig_for(ACCOUNT, ward))))
+    role = only(of_chart("ClusterRole"), "ClusterRole", NAME)
+    others = [rule for rule in role["rules"] if rule["resources"] != [FINALIZERS[1]]]
     run = stored_run(api, ward)
     wait_until("admission knows the new kind", lambda: may_own(operator, run))
     try:
         cluster.kubectl("patch", "clusterrole", NAME, "--type=merge", "-p", json.dumps({"rules": others}))
-        wait_until("the right is gone", lambda: not reviewer.may(OPERATOR, ward, FINALIZERS))
+        wait_until("the right is gone", lambda: not reviewer.may(ACCOUNT, ward, FINALIZERS))
         with pytest.raises(ApiException, match="cannot set blockOwnerDeletion if an ownerReference refers to a resource you can't set finalizers on"):
             operator.create_namespaced_job(ward, first_job(run))
     finally:
-        cluster.kubectl("apply", "-f", DEPLOY / "rbac.yaml")
-        wait_until("the right is back", lambda: reviewer.may(OPERATOR, ward, FINALIZERS))
-
-
-def test_bound_in_one_namespace_it_has_no_rights_in_another(cluster: ControlPlane, reviewer: Reviewer, ward: str) -> None:
-    pods = ("", "pods", "list")
-    cluster.kubectl("delete", "clusterrolebinding", NAME)
-    try:
-        cluster.kubectl("create", "rolebinding", NAME, "--namespace", ward, "--clusterrole", NAME, "--serviceaccount", f"{SYSTEM}:{NAME}")
-        with cluster.namespace() as other:
-            wait_until("the binding counts", lambda: reviewer.may(OPERATOR, ward, pods) and not reviewer.may(OPERATOR, other, pods))
-            assert reviewer.rights(OPERATOR, other) == set()
-            assert reviewer.rights(OPERATOR, ward) == documented(RUNS)
-    finally:
-        cluster.kubectl("apply", "-f", DEPLOY / "rbac.yaml")
-        wait_until("the right is back", lambda: reviewer.may(OPERATOR, SYSTEM, pods))
-
-
-@pytest.mark.parametrize(("user", "role", "verbs"), [("viewer", "view", {"get", "list", "watch"}), ("editor", "edit", set(VERBS))])
-def test_people_have_of_runs_what_they_have_of_their_namespace(
-    cluster: ControlPlane, reviewer: Reviewer, ward: str, user: str, role: str, verbs: set[str]
-) -> None:
-    cluster.kubectl("create", "rolebinding", user, "--namespace", ward, "--clusterrole", role, "--user", user)
-    wait_until("the role is aggregated", lambda: reviewer.may(user, ward, ("medfinetune.io", "medfinetunes", "get")))
-    assert {right for right in reviewer.rights(user, ward) if right[0] == "medfinetune.io"} == {("medfinetune.io", "medfinetunes", verb) for verb in verbs}
+        cluster.kubectl("patch", "clusterrole", NAME, "--type=merge", "-p", json.dumps({"rules": role["rules"]}))
+        wait_until("the right is back", lambda: reviewer.may(ACCOUNT, ward, FINALIZERS))
