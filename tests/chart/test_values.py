@@ -15,7 +15,7 @@ from support.chart import CHART, HelmError, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
-WRONG = {bool: "yes", str: [], int: "many", list: "one", dict: 7}
+WRONG = {bool: "yes", str: [], int: True, list: "one", dict: 7}
 """For a default of each type, a value that nobody can mean."""
 EXAMPLES: dict[str, Any] = {
     "/operator/affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "zone", "labelSelector": {}}]}},
