@@ -1,0 +1,166 @@
+"""A release's whole life on a real API server: install, upgrade, roll back, uninstall, install again; runs and their definition outlive it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cluster.control_plane import ControlPlane
+from cluster.processes import SECONDS, wait_until
+from cluster.prometheus_operator import definitions
+from medfinetune_api.schema import PLURAL
+from support.chart import CHART, NAMESPACE, RELEASE, SITES, HelmError, Installed, Manifest, only, render
+from support.manifests import MINIMAL
+from support.operator_process import operating
+
+DEFINITION = "medfinetunes.medfinetune.io"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+WARD, OPERATOR = "ward", "medfinetune-operator"
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A cluster without this product, whose namespaces enforce the restricted pod-security level."""
+    with ControlPlane(tmp_path_factory.mktemp("installed"), crd=False) as started:
+        for name in (NAMESPACE, WARD):
+            started.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
+        yield started
+
+
+@pytest.fixture
+def release(cluster: ControlPlane) -> Iterator[Installed]:
+    """A release not installed yet, and uninstalled at the end with everything."""
+    installed = Installed(cluster)
+    yield installed
+    installed.helm("uninstall", "--ignore-not-found")
+    cluster.kubectl("delete", "crd", DEFINITION, "--ignore-not-found")
+
+
+def listed(cluster: ControlPlane, kind: str, *arguments: str) -> list[Manifest]:
+    found: list[Manifest] = json.loads(cluster.kubectl("get", kind, "-o", "json", *arguments).stdout)["items"]
+    return found
+
+
+def begin_run(cluster: ControlPlane) -> dict[str, Any]:
+    """Make a run, and say what is stored of it."""
+    wait_until("runs to be served", lambda: cluster.kubectl("get", PLURAL, check=False).returncode == 0)
+    cluster.apply(MINIMAL, namespace=WARD)
+    return run(cluster)
+
+
+def run(cluster: ControlPlane) -> dict[str, Any]:
+    (found,) = listed(cluster, PLURAL, "--namespace", WARD)
+    return {"uid": found["metadata"]["uid"], "generation": found["metadata"]["generation"], "spec": found["spec"]}
+
+
+def older_chart(folder: Path) -> Path:
+    """The chart as an earlier version might have been: its definition has another short name."""
+    shutil.copytree(CHART, folder)
+    changes = {f"files/medfinetune.io_{PLURAL}.yaml": ("\n    - mft\n", "\n    - old\n"), "Chart.yaml": ("\nversion: 0.1.0\n", "\nversion: 0.0.9\n")}
+    for name, (present, past) in changes.items():
+        text = (folder / name).read_text()
+        assert text.count(present) == 1, name
+        (folder / name).write_text(text.replace(present, past))
+    return folder
+
+
+def short_name(cluster: ControlPlane) -> str:
+    """The short name by which the definition serves runs."""
+    (name,) = json.loads(cluster.kubectl("get", "crd", DEFINITION, "-o", "json").stdout)["spec"]["names"]["shortNames"]
+    return str(name)
+
+
+def left_over(cluster: ControlPlane) -> list[str]:
+    """What is there of the release, pods that are about to go left out."""
+    kinds = sorted({each["kind"] for each in render(SITES["everything"])} - {"Pod", "PodMonitor", "ServiceMonitor", "PrometheusRule"})
+    selector = f"app.kubernetes.io/instance={RELEASE}"
+    return [each["metadata"]["name"] for each in listed(cluster, ",".join(kinds), "--all-namespaces", "--selector", selector)]
+
+
+def test_its_pods_are_admitted_where_the_restricted_level_is_enforced(cluster: ControlPlane, release: Installed) -> None:
+    release.install()
+    wait_until("the operator's pod", lambda: len(listed(cluster, "pods", "--namespace", NAMESPACE)) == 1)
+    (pod,) = listed(cluster, "pods", "--namespace", NAMESPACE)
+    assert pod["spec"]["serviceAccountName"] == OPERATOR
+    for values in ({}, SITES["openshift"]):
+        test = only(render(values), "Pod")
+        cluster.kubectl("create", "--dry-run=server", "--namespace", NAMESPACE, "-f", "-", input=json.dumps(test))
+    unsafe = only(render(), "Pod")
+    unsafe["spec"]["securityContext"]["runAsNonRoot"] = False
+    done = cluster.kubectl("create", "--dry-run=server", "--namespace", NAMESPACE, "-f", "-", input=json.dumps(unsafe), check=False)
+    assert 'violates PodSecurity "restricted:latest"' in done.stderr
+
+
+def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, release: Installed, tmp_path: Path) -> None:
+    release.helm("install", older_chart(tmp_path / "older"))
+    begun = begin_run(cluster)
+    for step, name in ((lambda: release.upgrade(), "mft"), (lambda: release.helm("rollback", "1"), "old"), (lambda: release.upgrade(), "mft")):
+        step()
+        assert (run(cluster), short_name(cluster)) == (begun, name)
+    words = release.helm("uninstall")
+    assert f"[CustomResourceDefinition] {DEFINITION}" in words
+    assert (run(cluster), left_over(cluster)) == (begun, [DEFINITION])
+    release.install()
+    assert run(cluster) == begun
+    release.helm("uninstall")
+    other = Installed(cluster, "other")
+    with pytest.raises(HelmError, match=r'annotation validation error: key "meta.helm.sh/release-name" must equal "other"'):
+        other.install()
+    other.helm("install", CHART, "--take-ownership", values={"crds": {"keep": False}})
+    assert run(cluster) == begun
+    other.helm("uninstall")
+    wait_until("the definition to go, for it was not to be kept", lambda: DEFINITION not in cluster.kubectl("get", "crds", "-o", "name").stdout)
+
+
+def test_everything_installs_once_its_monitors_are_known(cluster: ControlPlane, release: Installed) -> None:
+    everything = SITES["everything"]
+    with pytest.raises(HelmError, match=r'no matches for kind "PodMonitor" in version "monitoring.coreos.com/v1"\nensure CRDs are installed first'):
+        release.install(**everything)
+    assert left_over(cluster) == []
+    cluster.apply(*definitions())
+    wait_until("monitors to be served", lambda: cluster.kubectl("get", "podmonitors,servicemonitors,prometheusrules", check=False).returncode == 0)
+    notes = release.install(**everything)
+    made = [each for each in render(everything) if each["kind"] != "Pod"]
+    cluster.kubectl("get", "-f", "-", input="\n---\n".join(map(json.dumps, made)))
+    assert "medfinetune 0.1.0 is installed" in notes
+    assert [line for line in notes.splitlines() if line.startswith("- ")] == [
+        line for line in notes.splitlines() if line.startswith("- Each namespace of runs:")
+    ]
+
+
+def test_notes_say_the_next_command_and_what_is_open(cluster: ControlPlane, release: Installed) -> None:
+    cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce-")
+    try:
+        notes = release.install()
+    finally:
+        cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
+    for command in (f"kubectl rollout status deployment/medfinetune-operator --namespace {NAMESPACE}", f"helm test medfinetune --namespace {NAMESPACE}"):
+        assert f"\n  {command}\n" in notes
+    opened = [line.split(":")[0].split(" is ")[0] for line in notes.splitlines() if line.startswith("- ")]
+    assert opened == [
+        *("- operator.image.digest", "- trainer.image.digest", "- admissionPolicies.release", "- admissionPolicies.requester", "- trainer.signingSecret"),
+        *("- networkPolicy.apiServerCIDRs", f"- Namespace {NAMESPACE} does not enforce the restricted pod-security level, which all pods of this product pass"),
+        "- Each namespace of runs",
+    ]
+
+
+def test_the_operator_works_with_what_the_chart_gives_it_and_helm_test_says_so(cluster: ControlPlane, release: Installed, tmp_path: Path) -> None:
+    release.install()
+    settings = yaml.safe_load(json.loads(cluster.kubectl("get", "configmap", OPERATOR, "-n", NAMESPACE, "-o", "json").stdout)["data"]["settings.yaml"])
+    python, *script, _, seconds = only(render(), "Pod")["spec"]["containers"][0]["command"]
+    assert python == "python"
+    settings.pop("metricsPort")
+    with operating(cluster, tmp_path, account=f"system:serviceaccount:{NAMESPACE}:{OPERATOR}", **settings) as operator:
+        url = f"http://127.0.0.1:{operator.port}"
+        done = subprocess.run([sys.executable, *script, url, seconds], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "medfinetune operator 0.1.0 is ready\n", "")
+    done = subprocess.run([sys.executable, *script, url, "0"], capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 1
+    assert f"{url}/readyz: found no answer" in done.stderr
