@@ -31,7 +31,7 @@ class What(StrEnum):
 
 
 ToOption = Annotated[Path | None, typer.Option("--to", help="Folder to make; must not exist.", show_default="./NAME-UID8")]
-WhatOption = Annotated[What, typer.Option("--what", help="Which artifacts. [bold]all[/]: these, report.html, plan.json, prepared.json; never record text.")]
+WhatOption = Annotated[What, typer.Option("--what", help="Which artifacts. [bold]all[/]: these, report.html, prepared.json; never record text.")]
 ImageOption = Annotated[
     str | None, typer.Option("--image", help="Image of the pod that reads the volume; needs python3.", show_default="that of the run's newest Job")
 ]

@@ -49,9 +49,10 @@ def found():
             path = os.path.join(folder, name)
             short = os.path.relpath(path, root)
             if os.path.islink(path) or not os.path.isfile(path) or stays(short): continue
-            if not wanted or any(short == one or short.startswith(one + "/") for one in wanted): yield path, short
+            if not wanted or any(within(short, one) for one in wanted): yield path, short
+def within(short, one): return short == one or short.startswith(one + "/")
 files = list(found())
-if not files: sys.exit({NO_FOLDER})
+if not any(within(short, wanted[0]) if wanted else True for path, short in files): sys.exit({NO_FOLDER})
 sums = {{}}
 with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
     for path, short in files:
@@ -78,7 +79,7 @@ class SenderFailed(ClusterRefusal):
 
 
 def command(folder: str, paths: Sequence[str], root: str = OUTPUT_FOLDER) -> list[str]:
-    """The command that sends `paths` (none: all but what is kept back) of the run's folder."""
+    """The command that sends `paths` (none: all but what is kept back) of the run's folder; where there is nothing of the first, none."""
     return ["python3", "-c", SENDER, f"{root}/{folder}", json.dumps(list(paths)), json.dumps(KEPT_BACK)]
 
 

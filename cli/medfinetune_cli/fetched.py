@@ -69,7 +69,8 @@ def fetched(cluster: Cluster, name: str, *, to: Path | None, what: What, image: 
 
 
 def wanted_paths(run: RunState, what: What) -> tuple[str, ...]:
-    """Paths relative to the run's folder; none means all. What evaluate left comes with its lineage, for `medfinetune verify`.
+    """Paths relative to the run's folder, that which has to be there first; none means all. With adapter, model and evaluation comes what was found about the
+    run, and what `medfinetune verify` reads: the plan, the chain of attempts, the lineage and its signature.
 
     Raises NothingToFetch where there is no adapter, or no model, that may be used.
     """
@@ -80,8 +81,9 @@ def wanted_paths(run: RunState, what: What) -> tuple[str, ...]:
     folders = {What.ADAPTER: layout.adapter, What.MODEL: layout.model, What.EVALUATION: layout.evaluation, What.METRICS: layout.metrics}
     if what not in folders:
         return ()
-    verifiable = () if what is What.METRICS else (str(layout.lineage), str(layout.signature))
-    return str(folders[what]), *verifiable
+    proof = (layout.plan, layout.attempts, layout.lineage, layout.signature)
+    findings = (layout.contamination, layout.privacy, layout.gates, layout.release)
+    return tuple(str(path) for path in (folders[what], *(() if what is What.METRICS else (*proof, *findings))))
 
 
 def _nothing(run: RunState, what: What, other: What | None) -> NothingToFetch:

@@ -69,7 +69,8 @@ def test_what_may_be_used_is_shown_and_fetched_and_nothing_else(cli: ClusterCli)
         for what in (What.ADAPTER, What.MODEL):
             if what in usable:
                 assert f"ward-01234567/{what}" in shown
-                assert wanted_paths(run, what) == (what, "lineage.json", "lineage.dsse.json")
+                proof = ("plan.json", "attempts.jsonl", "lineage.json", "lineage.dsse.json")
+                assert wanted_paths(run, what) == (what, *proof, "contamination.json", "privacy.json", "evaluation/gates.json", "release.json")
             else:
                 with pytest.raises(NothingToFetch, match="Fetch --what model" if usable else "Wait until"):
                     wanted_paths(run, what)

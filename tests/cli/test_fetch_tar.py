@@ -21,6 +21,8 @@ SENT = {
     "plan.json": b"{}",
     "prepared.json": b"{}\n",
     "metrics.jsonl": b'{"step": 1}\n' * 5000,
+    "contamination.json": b"{}",
+    "lineage.dsse.json": b"{}",
     "adapter/adapter_config.json": b"{}",
     "adapter/adapter_model.safetensors": bytes(range(256)) * 1000,
     "evaluation/summary.json": b"{}",
@@ -56,7 +58,9 @@ def found(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("paths", [(), ("adapter",), ("evaluation",), ("metrics.jsonl",)], ids=lambda each: "-".join(each) or "all")
+@pytest.mark.parametrize(
+    "paths", [(), ("adapter", "contamination.json", "lineage.dsse.json"), ("evaluation",), ("metrics.jsonl",)], ids=lambda each: "-".join(each) or "all"
+)
 def test_what_was_wanted_arrives_whole_and_record_text_stays(volume: Path, tmp_path: Path, paths: tuple[str, ...]) -> None:
     done = sent(volume, *paths)
     files = receive(io.BytesIO(done.stdout), tmp_path)
@@ -67,6 +71,7 @@ def test_what_was_wanted_arrives_whole_and_record_text_stays(volume: Path, tmp_p
 
 def test_what_is_not_there_is_told_by_the_exit_code(volume: Path) -> None:
     assert [sent(volume, folder="gone-01234567").returncode, sent(volume, "adapterx").returncode] == [NO_FOLDER, NO_FOLDER]
+    assert sent(volume, "model", "contamination.json").returncode == NO_FOLDER, "what was found about a run is no model"
 
 
 @settings(max_examples=300)
