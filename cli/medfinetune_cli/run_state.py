@@ -79,7 +79,7 @@ class RunState:
 
     @property
     def exit_code(self) -> Exit:
-        """How the run ended by the contract's table: 0 where it succeeded or was released, else the deciding attempt's code, or that of the final condition's reason."""
+        """How the run ended by the contract's table: 0 where it succeeded or was released, else the code of the deciding attempt, or of the reason."""
         succeeded = self.condition(ConditionType.SUCCEEDED)
         if succeeded and succeeded.status is ConditionStatus.TRUE:
             return Exit.SUCCEEDED

@@ -45,9 +45,9 @@ def changes_table(summary: EvaluationSummary) -> Table:
     """What tuning changed by language, task and subject, and whether that is more than noise; of subjects those that are more than noise, or forgotten."""
     shown = [row for row in summary.changes if row.subject is None or row.forgotten or row.comparison.beyond_noise]
     left = len(summary.changes) - len(shown)
-    table = Table(title="Change in points with a paired 95 % interval; p of McNemar's exact test, by Holm over all rows", title_justify="left")
+    table = Table(title="Change in points with a paired 95 % interval; p by Holm over all rows", title_justify="left")
     table.caption, table.caption_justify = f"{left:,} subjects within noise are in report.html" if left else None, "left"
-    for name in ("task", "language", "subject"):
+    for name in ("task", "language", "subject", "measured by"):
         table.add_column(name)
     for name in ("n", "change", "p", "smallest shown"):
         table.add_column(name, justify="right")
@@ -63,7 +63,7 @@ def _change_row(row: Change) -> tuple[str, ...]:
     p = "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}"
     verdict = f"forgotten, {one.verdict}" if row.forgotten else one.verdict
     task = f"{row.task}, trained on" if row.task and row.seen else row.task or "all unseen"
-    return task, row.language, row.subject or "all", f"{one.n:,}", change, p, f"{100 * one.smallest:.1f}", verdict
+    return task, row.language, row.subject or "all", row.metric, f"{one.n:,}", change, p, f"{100 * one.smallest:.1f}", verdict
 
 
 def _mean(found: Mean | None) -> str:

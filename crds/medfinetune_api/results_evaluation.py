@@ -8,6 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from medfinetune_api.base import Contract
+from medfinetune_api.choices import GateMetric
+from medfinetune_api.results_calibration import Abstention, Calibration
 from medfinetune_api.scalars import ENTRIES, Count, Fraction, Label, LanguageTag, Name, OptionOrders, Sha256
 
 Difference = Annotated[float, Field(ge=-1, le=1)]
@@ -74,41 +76,6 @@ class Comparison(Contract):
         return "beyond noise" if self.beyond_noise else "within noise"
 
 
-class CalibrationBin(Contract):
-    """Answers of like confidence."""
-
-    n: Count
-    """Answers."""
-    confidence: Fraction
-    """Mean probability of the chosen letter among the choices; 0 where n is 0."""
-    accuracy: Fraction
-    """Share answered rightly; 0 where n is 0."""
-
-
-class Calibration(Contract):
-    """Whether the model is right as often as it is sure."""
-
-    error: Fraction
-    """Expected calibration error: the mean distance of confidence and accuracy over the bins, each as heavy as its answers are many."""
-    low: Fraction
-    """Lower end of its bootstrap 95 % interval."""
-    high: Fraction
-    """Upper end of it."""
-    bins: Annotated[tuple[CalibrationBin, ...], Field(max_length=ENTRIES)]
-    """Of equal width from 0 to 1."""
-
-
-class AbstentionPoint(Contract):
-    """What remains where answers of less confidence are withheld."""
-
-    threshold: Fraction
-    """Least confidence of an answer."""
-    answered: Fraction
-    """Share of the questions that are answered."""
-    accuracy: Fraction | None = None
-    """Of those that are answered; absent where none is."""
-
-
 class Orders(Contract):
     """The same questions with their options in several orders."""
 
@@ -146,8 +113,11 @@ class GlossaryUse(Contract):
     """In the base's answers and not in the tuned model's."""
 
 
+ByMetric = Annotated[Mapping[MetricName, Mean], Field(max_length=5)]
+
+
 class Clean(Contract):
-    """A task without the questions that resemble training records (Med42, section on decontamination)."""
+    """An examination without the questions that resemble training records (Med42, section on decontamination)."""
 
     contaminated: Count
     """Questions left out."""
@@ -157,11 +127,20 @@ class Clean(Contract):
     """Of the tuned model on the others; absent where none is left."""
 
 
+class CleanText(Contract):
+    """A task whose answers are text without the questions that resemble training records."""
+
+    contaminated: Count
+    """Questions left out."""
+    base: ByMetric
+    """Of the untuned base on the others; empty without a baseline, or where none is left."""
+    tuned: ByMetric
+    """Of the tuned model on the others; empty where none is left."""
+
+
 BySubject = Annotated[Mapping[SubjectName, Score], Field(max_length=1_000_000)]
 ByGroup = Annotated[Mapping[GroupLabel, Score], Field(max_length=1024)]
-ByMetric = Annotated[Mapping[MetricName, Mean], Field(max_length=5)]
 ByLanguage = Annotated[Mapping[LanguageTag, Score], Field(max_length=ENTRIES)]
-Abstention = Annotated[tuple[AbstentionPoint, ...], Field(max_length=ENTRIES)]
 
 
 class TaskScores(Contract):
@@ -234,6 +213,8 @@ class TextScores(Contract):
     """Of the tuned model, likewise."""
     glossary: GlossaryUse | None = None
     """Where the manifest names a glossary of this language."""
+    clean: CleanText | None = None
+    """Without the questions that resemble training records; absent where nothing was compared."""
 
 
 class Change(Contract):
@@ -247,10 +228,12 @@ class Change(Contract):
     """The subject of the task; absent for the whole task."""
     seen: bool = False
     """Whether these questions are trained on."""
-    before: Score
-    """Of the untuned base."""
-    after: Score
-    """Of the tuned model."""
+    metric: GateMetric = GateMetric.ACCURACY
+    """What was measured: Accuracy of questions with options, a TextMetric of answers in words."""
+    before: Score | Mean
+    """Of the untuned base; a Mean where answers are text."""
+    after: Score | Mean
+    """Of the tuned model, likewise."""
     comparison: Comparison
     """After against before; p_holm over all rows of the table."""
     forgotten: bool
@@ -271,4 +254,9 @@ class EvaluationSummary(Contract):
     tuned_by_language: ByLanguage
     """Of the tuned model over all unseen tasks of a language."""
     changes: Annotated[tuple[Change, ...], Field(max_length=1_000_000)] = ()
-    """Every language, task, and subject of a task that names several, before and after; empty without a baseline."""
+    """Every language, task, and subject of a task that names several, before and after, by what was measured; empty without a baseline."""
+
+    @property
+    def exam_changes(self) -> tuple[Change, ...]:
+        """The changes of accuracy alone."""
+        return tuple(row for row in self.changes if row.metric is GateMetric.ACCURACY)

@@ -98,8 +98,8 @@ class GateSpec(Ruled):
     subject: Label | None = None
     """Subject of the task; the whole task where absent."""
     metric: GateMetric = GateMetric.ACCURACY
-    """What is measured: Accuracy, F1, EntityF1, RougeL, Bleu, Consistency (more is better), CalibrationError, CodeMixing (less is better). A language or
-    a subject has Accuracy alone. Default Accuracy."""
+    """What is measured: Accuracy, F1, EntityF1, RougeL, Bleu, Consistency (more is better), CalibrationError, CodeMixing (less is better). A task,
+    its subject or a language has those that its tasks measure; CodeMixing is of no subject. Default Accuracy."""
     minimum: Fraction | None = None
     """Least allowed, 0 to 1."""
     maximum: Fraction | None = None

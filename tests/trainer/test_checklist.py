@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from medfinetune_api.choices import PrivacyAction
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results_evaluation import Calibration, Clean, EvaluationSummary, Orders
+from medfinetune_api.results_calibration import Calibration
+from medfinetune_api.results_evaluation import Clean, EvaluationSummary, Orders
 from medfinetune_api.results_gates import GateOutcome, Release
 from medfinetune_api.results_privacy import PrivacyReport
 from medfinetune_api.results_screening import ContaminationReport

@@ -12,13 +12,14 @@ from medfinetune_api.choices import DecidedBy, GateMetric, Scoring, TextMetric
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results_evaluation import Calibration, Change, CodeMixing, Mean, TextScores
+from medfinetune_api.results_calibration import Calibration
+from medfinetune_api.results_evaluation import Change, CodeMixing, Mean, TextScores
 from medfinetune_trainer.evaluation.answers import Answer, write_answers
 from medfinetune_trainer.evaluation.comparison import compare, compare_means, mean
 from medfinetune_trainer.evaluation.statistics import score
 from medfinetune_trainer.gates.decide import FEWEST, decide, passes
 from medfinetune_trainer.gates.demands import refuse_undecidable
-from medfinetune_trainer.gates.measure import Measurement
+from medfinetune_trainer.gates.measurement import Measurement
 from medfinetune_trainer.gates.noninferiority import greatest_loss
 from scipy.optimize import minimize_scalar
 from support.gates import exam, gate, gated, summary
@@ -193,7 +194,7 @@ def test_a_gate_that_could_only_fail_is_refused_before_anything_is_trained(tmp_p
     for asked, field, found in (
         (gate(task="exam", subject="radiology", minimum=0.5), "subject", "'radiology', of which task exam asks nothing"),
         (gate(task="exam", metric=GateMetric.F1, minimum=0.5), "metric", "F1, which task exam does not measure"),
-        (gate(language="en", metric=GateMetric.CALIBRATION_ERROR, maximum=0.5), "metric", "CalibrationError of a language"),
+        (gate(language="en", metric=GateMetric.F1, minimum=0.5), "metric", "F1, which no unseen task in en measures; expected one of Accuracy, Calibr"),
         (gate(task="exam", max_drop=0.1, against="never-00000000"), "against", "no such folder on the output volume"),
         (gate(task="exam", max_drop=0.1, against=plan.identity.folder), "against", "this run itself"),
     ):

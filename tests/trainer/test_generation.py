@@ -232,6 +232,8 @@ def test_the_stage_asks_in_words_sums_up_and_tells_no_text(
         answer, *others = sample["filtered_resps"]
         assert measures.measure(answer, CANARY, others) == {name: pytest.approx(sample[name]) for name in ("F1", "Bleu", "Consistency")}
     assert texts.tuned["F1"].mean == pytest.approx(sum(sample["F1"] for sample in samples) / 4)
+    told = {(row.task, row.metric): (row.after, row.comparison.difference) for row in summary.changes if row.task == "chat"}
+    assert told == {("chat", metric): (mean, texts.comparisons[metric].difference) for metric, mean in texts.tuned.items()}
     assert (texts.glossary is not None and texts.glossary.expected, texts.tuned_code_mixing is not None) == (4, True)
     assert letters.tuned_calibration is None
     stays = [file.read_text(encoding="utf-8") for file in plan.folder.evaluation.glob("[!s]*")] + [plan.folder.summary.read_text(encoding="utf-8")]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from medfinetune_api.results_evaluation import AbstentionPoint, Calibration, CalibrationBin
+from medfinetune_api.results_calibration import AbstentionPoint, Calibration, CalibrationBin
 
 from medfinetune_trainer.evaluation.bootstrap import CONFIDENCE
 

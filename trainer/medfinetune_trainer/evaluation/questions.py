@@ -26,7 +26,7 @@ class Questions:
     available: int
     """Questions in the file, of which `asked` may be a sample."""
     alike: frozenset[tuple[str, str]] | None = None
-    """Those that resemble training records, by `file:line` and SHA-256 of the prompt; None where nothing was compared."""
+    """Those that resemble training records, by `file:line` and `question_sha256`; None where nothing was compared."""
     left_out: int = 0
     """Questions that are not asked because they resemble training records."""
 
@@ -45,8 +45,18 @@ def read_questions(task: TaskPlan, mount: Path, seed: int, alike: Collection[int
     resembling = {number - 1 for number in alike or ()}
     left = [index for index in range(len(records)) if ask_alike or index not in resembling]
     chosen = stratified_sample([records[index].subject for index in left], task.limit, seed)
-    keys = frozenset((records[index].where, sha256(records[index].prompt.encode()).hexdigest()) for index in resembling)
+    keys = frozenset((records[index].where, question_sha256(records[index])) for index in resembling)
     return Questions([records[left[index]] for index in chosen], len(records), None if alike is None else keys, len(records) - len(left))
+
+
+def question_sha256(record: Record) -> str:
+    """What an answer is known by (`Answer.question`): of an exam its prompt, options included; of a conversation all that is asked."""
+    return sha256((record.prompt if record.choices else conversation(record)).encode()).hexdigest()
+
+
+def conversation(record: Record) -> str:
+    """All turns but the last, which is the reference."""
+    return "\n".join(message.content for message in record.messages[:-1])
 
 
 def _refuse_unanswerable(task: TaskPlan, record: Record) -> None:

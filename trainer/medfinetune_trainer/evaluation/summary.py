@@ -13,7 +13,8 @@ from typing import Any
 from medfinetune_api.choices import Scoring
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_evaluation import TaskPlan
-from medfinetune_api.results_evaluation import Abstention, Calibration, EvaluationSummary, Orders, Score, TaskScores
+from medfinetune_api.results_calibration import Abstention, Calibration
+from medfinetune_api.results_evaluation import EvaluationSummary, Orders, Score, TaskScores
 
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.answers import Answer, write_answers
@@ -50,7 +51,7 @@ def summarise(plan: RunPlan, available: Mapping[str, int]) -> EvaluationSummary:
     """
     exams, texts = ([task for task in plan.evaluation.tasks if bool(task.metrics) is measured] for measured in (False, True))
     answers = Answers(_kept(plan, "base") if plan.evaluation.baseline else {}, _kept(plan, "tuned"))
-    pairs = {task.name: list(zip(*answers.of(task.name), strict=True)) for task in exams} if plan.evaluation.baseline else {}
+    pairs = {task.name: list(zip(*answers.of(task.name), strict=True)) for task in plan.evaluation.tasks} if plan.evaluation.baseline else {}
     return _corrected(
         EvaluationSummary(
             plan_sha256=plan.sha256,
@@ -58,7 +59,7 @@ def summarise(plan: RunPlan, available: Mapping[str, int]) -> EvaluationSummary:
             texts=tuple(text_scores(plan, task, *answers.of(task.name), available[task.name]) for task in texts),
             base_by_language=_by_language(exams, answers.base),
             tuned_by_language=_by_language(exams, answers.tuned),
-            changes=changes(exams, pairs, plan.evaluation.forgetting_threshold, plan.training.seed) if pairs else (),
+            changes=changes(plan.evaluation.tasks, pairs, plan.evaluation.forgetting_threshold, plan.training.seed) if pairs else (),
         )
     )
 

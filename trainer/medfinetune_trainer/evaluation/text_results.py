@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -39,7 +39,7 @@ def letter_answer(sample: Mapping[str, Any]) -> Answer:
 
 def text_scores(plan: RunPlan, task: TaskPlan, base: Sequence[Answer], tuned: Sequence[Answer], available: int) -> TextScores:
     """What the answers to `task` are worth; `base` is empty without a baseline, `available` counts the file's questions. Raises InvalidData (a glossary)."""
-    values, seed = [_values(task, answers) for answers in (base, tuned)], plan.training.seed
+    values, seed = [_values(task.metrics, answers) for answers in (base, tuned)], plan.training.seed
     mixing, before_mixing, terms = _words(plan, task, baseline=bool(base))
     return TextScores(
         task=task.name,
@@ -57,9 +57,14 @@ def text_scores(plan: RunPlan, task: TaskPlan, base: Sequence[Answer], tuned: Se
     )
 
 
-def _values(task: TaskPlan, answers: Sequence[Answer]) -> dict[str, list[float]]:
+def means(metrics: Iterable[str], answers: Sequence[Answer], seed: int) -> dict[str, Mean]:
+    """What `answers` are worth by metric; one that none of them has is left out."""
+    return _means(_values(metrics, answers), seed)
+
+
+def _values(metrics: Iterable[str], answers: Sequence[Answer]) -> dict[str, list[float]]:
     """By metric, in the order of asking. A question whose reference has no entity has no EntityF1, whoever answers it."""
-    return {str(metric): [answer.measured[metric] for answer in answers if metric in answer.measured] for metric in task.metrics}
+    return {str(metric): [answer.measured[metric] for answer in answers if metric in answer.measured] for metric in metrics}
 
 
 def _means(values: Mapping[str, Sequence[float]], seed: int) -> dict[str, Mean]:

@@ -17,6 +17,7 @@ from medfinetune_api.plan_evaluation import TaskPlan
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.evaluation.generation import TEMPERATURE, drawn, greedy
 from medfinetune_trainer.evaluation.harness import ExamTask
+from medfinetune_trainer.evaluation.questions import conversation
 from medfinetune_trainer.evaluation.text_metrics import TextMeasures, bleu_tokenizer
 
 VERSION = "1.0-text"
@@ -77,5 +78,5 @@ class TextTask(ExamTask):
 def _row(record: Record) -> dict[str, Any]:
     """The harness's document of a conversation."""
     *asked, reference = record.messages
-    turns, question = [vars(message) for message in asked], "\n".join(message.content for message in asked)
-    return {"where": record.where, "id": record.id, "subject": record.subject, "turns": turns, "question": question, "reference": reference.content}
+    row = {"where": record.where, "id": record.id, "subject": record.subject, "turns": [vars(message) for message in asked]}
+    return row | {"question": conversation(record), "reference": reference.content}

@@ -13,7 +13,8 @@ from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_api.results_gates import GateOutcome, GateReport
 
 from medfinetune_trainer.artifacts.files import write_text
-from medfinetune_trainer.gates.measure import Measurement, NotMeasured, measure
+from medfinetune_trainer.gates.measure import measure
+from medfinetune_trainer.gates.measurement import Measurement, NotMeasured
 
 FEWEST = 30
 """Answers below which a bootstrap's interval decides nothing: it is too narrow for few."""

@@ -8,12 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from medfinetune_api.choices import GateMetric, Scoring
+from medfinetune_api.choices import GateMetric
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.plan_evaluation import GatePlan, TaskPlan
+from medfinetune_api.plan_evaluation import GatePlan
 from medfinetune_api.results_evaluation import EvaluationSummary
+
+from medfinetune_trainer.gates.scope import metrics_of, tasks_of, unseen
+
+_WHOLE = (GateMetric.CODE_MIXING,)
+"""Told of a task or language alone: no answer keeps it once the samples are purged."""
 
 
 def refuse_undecidable(plan: RunPlan, subjects: Mapping[str, Iterable[str]]) -> None:
@@ -24,11 +29,10 @@ def refuse_undecidable(plan: RunPlan, subjects: Mapping[str, Iterable[str]]) -> 
         subjects: of the questions that each task will ask, by the task's name.
 
     Raises:
-        InvalidManifest: a gate looks at what its task does not measure, at a subject that is not asked, or at a run that is not there or was asked otherwise.
+        InvalidManifest: a gate looks at what its tasks do not measure, at a subject that is not asked, or at a run that is not there or was asked otherwise.
     """
-    tasks = {task.name: task for task in plan.evaluation.tasks}
     for gate in plan.evaluation.gates:
-        _refuse_unmeasured(gate, tasks)
+        _refuse_unmeasured(plan, gate)
         if gate.task is not None and gate.subject is not None and gate.subject not in set(subjects[gate.task]):
             remedy = "Name a subject as the file writes it, or raise the task's limit until one of its questions is drawn."
             raise _refusal(gate, "subject", f"{gate.subject!r}, of which task {gate.task} asks nothing", "a subject that is asked", remedy)
@@ -36,23 +40,13 @@ def refuse_undecidable(plan: RunPlan, subjects: Mapping[str, Iterable[str]]) -> 
             _refuse_other(plan, gate)
 
 
-def _refuse_unmeasured(gate: GatePlan, tasks: Mapping[str, TaskPlan]) -> None:
-    if gate.task is None or gate.subject is not None:
-        if gate.metric is not GateMetric.ACCURACY:
-            remedy = "Set metric: Accuracy, or look at a task as a whole."
-            raise _refusal(gate, "metric", f"{gate.metric} of a {'subject' if gate.task else 'language'}", "Accuracy, which alone is told by these", remedy)
-        return
-    task = tasks[gate.task]
-    measured = _measured(task)
+def _refuse_unmeasured(plan: RunPlan, gate: GatePlan) -> None:
+    place, tasks = (f"task {gate.task}", tasks_of(plan, gate)) if gate.task else (f"no unseen task in {gate.language}", unseen(plan, gate.language))
+    measured = list(dict.fromkeys(metric for task in tasks for metric in metrics_of(task) if metric not in _WHOLE or gate.subject is None))
     if gate.metric not in measured:
-        found, expected = f"{gate.metric}, which task {task.name} does not measure", f"one of {', '.join(measured)}"
-        raise _refusal(gate, "metric", found, expected, "Name one of these, or add the metric to the task.")
-
-
-def _measured(task: TaskPlan) -> list[GateMetric]:
-    if task.metrics:
-        return [GateMetric(metric) for metric in task.metrics] + ([GateMetric.CODE_MIXING] if task.language.split("-")[0] != "en" else [])
-    return [GateMetric.ACCURACY] + ([GateMetric.CALIBRATION_ERROR] if task.scoring is Scoring.LETTER else [])
+        named = f"{gate.metric} of a subject" if gate.subject is not None and gate.metric in _WHOLE else f"{gate.metric}"
+        found = f"{named}, which {place} {'does not measure' if gate.task else 'measures'}"
+        raise _refusal(gate, "metric", found, f"one of {', '.join(measured)}", "Name one of these, or add the metric to the task.")
 
 
 def _refuse_other(plan: RunPlan, gate: GatePlan) -> None:
@@ -74,11 +68,7 @@ def _refuse_other(plan: RunPlan, gate: GatePlan) -> None:
 
 def _asked(plan: RunPlan, gate: GatePlan) -> dict[str, object]:
     """How a plan asks the tasks that a gate looks at, by name: equal where the same questions are asked alike."""
-    if gate.task is not None:
-        tasks = [task for task in plan.evaluation.tasks if task.name == gate.task]
-    else:
-        tasks = [task for task in plan.evaluation.tasks if task.language == gate.language and not task.seen and not task.metrics]
-    return {task.name: (task.model_copy(update={"seen": False}), plan.training.seed if task.limit else None) for task in tasks}
+    return {task.name: (task.model_copy(update={"seen": False}), plan.training.seed if task.limit else None) for task in tasks_of(plan, gate)}
 
 
 def _refusal(gate: GatePlan, field: str, found: str, expected: str, remedy: str) -> InvalidManifest:

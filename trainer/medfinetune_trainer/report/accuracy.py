@@ -26,7 +26,7 @@ def accuracy(summary: EvaluationSummary) -> list[Element | None]:
         return []
     if not summary.tasks:
         return [el("p", "The manifest names no task: nothing was asked, and nothing is known of what this adapter is worth.")]
-    compared = {(row.task, row.language, row.subject): row.comparison for row in summary.changes}
+    compared = {(row.task, row.language, row.subject): row.comparison for row in summary.exam_changes}
     languages = [
         _row(name(language), summary.base_by_language.get(language), score, compared.get((None, language, None)))
         for language, score in summary.tuned_by_language.items()

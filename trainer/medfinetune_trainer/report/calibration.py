@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from xml.etree.ElementTree import Element
 
-from medfinetune_api.results_evaluation import Abstention, Calibration, EvaluationSummary, TaskScores
+from medfinetune_api.results_calibration import Abstention, Calibration
+from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
 
 from medfinetune_trainer.report.chart import Line, beside, chart
 from medfinetune_trainer.report.elements import el, name, table

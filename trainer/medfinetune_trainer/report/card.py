@@ -93,7 +93,7 @@ def _results(summary: EvaluationSummary) -> Iterator[str]:
         yield from () if summary.texts else ("No task was named: nothing is known of what this model is worth.",)
         return
     yield f"Accuracy in per cent, zero-shot, with n and Wilson 95 % intervals; base and tuned answered the same questions. * marks fewer than {FEW} questions."
-    head, compared = ("n", "base", "tuned", *differences.HEAD), {row.language: row.comparison for row in summary.changes if row.task is None}
+    head, compared = ("n", "base", "tuned", *differences.HEAD), {row.language: row.comparison for row in summary.exam_changes if row.task is None}
     languages = [
         (_text(language), *_scores(summary.base_by_language.get(language), score, compared.get(language)))
         for language, score in summary.tuned_by_language.items()
@@ -136,9 +136,19 @@ def _changed(summary: EvaluationSummary, threshold: float) -> Iterator[str]:
     forgotten = sorted((row for row in summary.changes if row.forgotten), key=lambda row: row.comparison.difference)[:WORST]
     if forgotten:
         rows = (
-            (_text(row.task or "all unseen"), row.language, _text(row.subject or "all"), *_scores(row.before, row.after, row.comparison)) for row in forgotten
+            (
+                _text(row.task or "all unseen"),
+                row.language,
+                _text(row.subject or "all"),
+                row.metric,
+                _n(row.after.n),
+                scored(row.before),
+                scored(row.after),
+                *differences.difference(row.comparison),
+            )
+            for row in forgotten
         )
-        yield _table(("forgotten: task", "language", "subject", "n", "base", "tuned", *differences.HEAD), rows)
+        yield _table(("forgotten: task", "language", "subject", "measured by", "n", "base", "tuned", *differences.HEAD), rows)
     errors = [(_text(task.task), calibration_error(task.base_calibration), calibration_error(task.tuned_calibration)) for task in summary.tasks]
     if any(task.tuned_calibration for task in summary.tasks):
         yield "Expected calibration error in percentage points, with its bootstrap 95 % interval: how far confidence and accuracy lie apart."

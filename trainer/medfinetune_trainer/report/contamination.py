@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from medfinetune_api.choices import DecontaminationAction, RemoveFrom
 from medfinetune_api.plan import RunPlan
-from medfinetune_api.results_evaluation import EvaluationSummary, TaskScores
+from medfinetune_api.results_evaluation import EvaluationSummary, Mean, Score
 from medfinetune_api.results_screening import AcrossLanguages, ContaminationReport, EmbeddingTrial, FlaggedQuestion, LanguageMethods, TaskContamination
 
 from medfinetune_trainer.report.elements import Child, el, name, table
@@ -25,14 +25,15 @@ def contamination(plan: RunPlan, report: ContaminationReport | None, summary: Ev
     """The section's content; `report` is None where nothing was compared, or not yet."""
     if report is None:
         return [el("p", _nothing(plan), class_="notice")]
-    scores = [task for task in summary.tasks if task.clean] if summary else []
+    scores = [*_accuracies(summary), *_means(summary)] if summary else []
     head = ("task", "language", "questions", "alike", "share", "exact", "normalised", "n-grams", "meaning")
     tasks = table(head, map(_task, report.tasks), "Questions that resemble training records, each counted under the strictest method", numbers_from=2)
-    accuracies = table(("task", "left out", "n", "base %", "tuned %"), _accuracies(scores), "Accuracy with such questions, and without them", numbers_from=1)
+    measured = ("task", "measured by", "left out", "n", "base %", "tuned %")
+    figures = table(measured, scores, "What was measured with such questions, and without them", numbers_from=2)
     return [
         el("p", contamination_words(report)),
         tasks if report.tasks else None,
-        accuracies if scores else None,
+        figures if scores else None,
         _repeats(report),
         table(("compared", "how", "by meaning"), [*map(_language, report.languages), *map(_across, report.across)], "What was compared", numbers_from=3),
         el("p", LIMITS, class_="soft"),
@@ -76,15 +77,23 @@ def _task(task: TaskContamination) -> tuple[Child, ...]:
     return name(task.task), task.language, f"{task.questions:,}", f"{task.contaminated:,}", percent(task.rate), *(f"{count:,}" for count in counts)
 
 
-def _accuracies(scores: Iterable[TaskScores]) -> Iterator[tuple[Child, ...]]:
-    for task in scores:
-        assert task.clean is not None, "the caller picks tasks that have it"
-        yield name(task.task), "none", _n(task.tuned.n), scored(task.base), scored(task.tuned)
-        yield "", f"{task.clean.contaminated:,}", _n(task.clean.tuned.n if task.clean.tuned else 0), scored(task.clean.base), scored(task.clean.tuned)
+def _accuracies(summary: EvaluationSummary) -> Iterator[tuple[Child, ...]]:
+    for task in summary.tasks:
+        if clean := task.clean:
+            yield name(task.task), "Accuracy", *_figures(0, task.base, task.tuned)
+            yield "", "", *_figures(clean.contaminated, clean.base, clean.tuned)
 
 
-def _n(count: int) -> str:
-    return f"{count:,}" + ("*" if count < FEW else "")
+def _means(summary: EvaluationSummary) -> Iterator[tuple[Child, ...]]:
+    for text, clean in ((text, text.clean) for text in summary.texts if text.clean):
+        for metric, tuned in text.tuned.items():
+            yield name(text.task), metric, *_figures(0, text.base.get(metric), tuned)
+            yield "", "", *_figures(clean.contaminated, clean.base.get(metric), clean.tuned.get(metric))
+
+
+def _figures(left_out: int, base: Score | Mean | None, tuned: Score | Mean | None) -> tuple[str, ...]:
+    n = tuned.n if tuned else 0
+    return f"{left_out:,}" if left_out else "none", f"{n:,}" + ("*" if n < FEW else ""), scored(base), scored(tuned)
 
 
 def _repeats(report: ContaminationReport) -> Element | None:

@@ -11,9 +11,9 @@ from medfinetune_trainer.report.words import gained
 
 HEAD = ("change, points", "p (Holm)", "that is", "smallest shown")
 KEY = (
-    "The change is in percentage points, with its 95 % interval by paired bootstrap. p is of McNemar's exact test on the questions whose answer changed, "
-    "corrected by Holm's method over the rows compared; above 0.05 a change is within noise, whatever its size. The smallest change shown is what this many "
-    "questions would find beyond noise in 4 of 5 runs: of less, within noise says nothing."
+    "The change is in percentage points, with its 95 % interval by paired bootstrap. p is of McNemar's exact test on the questions whose answer changed, of "
+    "means by that bootstrap, corrected by Holm's method over the rows compared; above 0.05 a change is within noise, whatever its size. The smallest change "
+    "shown is what this many questions would find beyond noise in 4 of 5 runs: of less, within noise says nothing."
 )
 
 

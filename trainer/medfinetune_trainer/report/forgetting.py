@@ -13,7 +13,7 @@ from medfinetune_trainer.report.words import FEW, scored
 
 ROWS = 200
 """Rows that are shown: all that are flagged or beyond noise first, then those with the most questions."""
-HEAD = ("task", "subject", "n", "before %", "after %", "change, points", "p (Holm)", "what that says")
+HEAD = ("task", "subject", "measured by", "n", "before %", "after %", "change, points", "p (Holm)", "what that says")
 
 
 def forgetting(summary: EvaluationSummary, threshold: float) -> list[Element | None]:
@@ -55,7 +55,7 @@ def _stands_out(row: Change) -> bool:
 
 
 def _language(language: str, rows: Sequence[Change], more: str) -> Element:
-    return table(HEAD, map(_row, rows), f"What tuning changed in {language}{more}", numbers_from=2)
+    return table(HEAD, map(_row, rows), f"What tuning changed in {language}{more}", numbers_from=3)
 
 
 def _row(row: Change) -> tuple[Child, ...]:
@@ -63,4 +63,4 @@ def _row(row: Change) -> tuple[Child, ...]:
     subject: Child = name(row.subject) if row.subject else "all"
     few = "*" if row.after.n < FEW else ""
     figures = (f"{row.after.n:,}{few}", scored(row.before), scored(row.after), change(row.comparison), p_value(row.comparison.p_holm))
-    return task, subject, *figures, el("strong", flag(row)) if row.forgotten else flag(row)
+    return task, subject, row.metric, *figures, el("strong", flag(row)) if row.forgotten else flag(row)

@@ -9,7 +9,7 @@ from medfinetune_api.results_evaluation import CodeMixing, EvaluationSummary, Gl
 
 from medfinetune_trainer.report import differences
 from medfinetune_trainer.report.elements import Child, el, name, table
-from medfinetune_trainer.report.words import FEW, percent
+from medfinetune_trainer.report.words import FEW, percent, scored
 
 KEY = (
     "Mean over n answers, 0 to 100, with its bootstrap 95 % interval. F1, RougeL and Bleu compare an answer's words with its reference's, EntityF1 quantities "
@@ -47,11 +47,7 @@ def _measured(task: TextScores) -> list[Sequence[Child]]:
 def compared(task: TextScores, metric: str, tuned: Mean) -> tuple[str, ...]:
     """n, base, tuned, and what `differences.HEAD` names."""
     n = f"{tuned.n:,}{'*' if tuned.n < FEW else ''}"
-    return n, _mean(task.base.get(metric)), _mean(tuned), *differences.difference(task.comparisons.get(metric))
-
-
-def _mean(found: Mean | None) -> str:
-    return f"{100 * found.mean:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]" if found else "–"
+    return n, scored(task.base.get(metric)), scored(tuned), *differences.difference(task.comparisons.get(metric))
 
 
 def _words(task: TextScores) -> Sequence[Child]:

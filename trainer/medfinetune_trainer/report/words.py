@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medfinetune_api.results_evaluation import Score
+from medfinetune_api.results_evaluation import Mean, Score
 
 GIB = 1 << 30
 NOT_FOR_CLINICAL_DECISIONS = (
@@ -30,9 +30,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def scored(score: Score | None) -> str:
-    """An accuracy with its interval, in per cent; a dash where there is none."""
-    return f"{100 * score.accuracy:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]" if score else "–"
+def scored(score: Score | Mean | None) -> str:
+    """An accuracy or a mean with its interval, in per cent; a dash where there is none."""
+    if score is None:
+        return "–"
+    return f"{100 * (score.accuracy if isinstance(score, Score) else score.mean):.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
 def gained(base: Score | None, tuned: Score) -> str:

@@ -124,7 +124,7 @@ def _device(plan: RunPlan) -> torch.device:
 
 def _message(plan: RunPlan, summary: EvaluationSummary) -> str:
     released = plan.folder.released(plan.tuning.method).name
-    verdicts = {row.language: f" ({100 * row.comparison.difference:+.1f} points, {row.comparison.verdict})" for row in summary.changes if row.task is None}
+    verdicts = {row.language: f" ({100 * row.comparison.difference:+.1f} points, {row.comparison.verdict})" for row in summary.exam_changes if row.task is None}
     scores = [f"{name} {score.accuracy:.1%} of {score.n}{verdicts.get(name, '')}" for name, score in summary.tuned_by_language.items()]
     scores += [f"{len(summary.texts)} tasks answered in words"] if summary.texts else []
     if not scores:
