@@ -9,7 +9,7 @@ PROGRAM = PYTHONPATH=tests $(BIN)/python -m cluster.programs --run
 # Real data for tests and benchmarks, where it lies beside the clone; see docs/development.md.
 export MEDFINETUNE_TEST_DATA ?= $(realpath ../shared/data)
 
-.PHONY: run run-real test e2e lint format locks generate picture clean help
+.PHONY: run run-real test e2e lint format locks generate picture images images-bundle clean help
 
 help:            ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
@@ -58,11 +58,25 @@ picture: $(VENV)/.dev    ## The report of the minimal example's run as docs/imag
 	$(BIN)/python examples/01-minimal/run.py
 	$(BIN)/python docs/images/picture.py out
 
+TAG ?= $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+ENGINE ?= docker
+# Where skopeo finds what `make images` built.
+BUILT = $(if $(REGISTRY),docker://$(REGISTRY)/,$(if $(filter docker,$(ENGINE)),docker-daemon:,containers-storage:localhost/))medfinetune
+images:          ## Build both images, and push them: ENGINE=docker|podman|buildah BASE_IMAGE=... TAG=... REGISTRY=...
+	ENGINE=$(ENGINE) TAG=$(TAG) packaging/images.sh
+
+HELM ?= env $(PROGRAM) helm
+images-bundle: $(VENV)/.dev    ## Pack images, chart, CRDs, command line and docs for a site without internet into dist/
+	OPERATOR_IMAGE=$(BUILT)/operator:$(TAG) TRAINER_IMAGE=$(BUILT)/trainer:$(TAG) HELM="$(HELM)" packaging/bundle.sh
+
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make locks"
 locks: $(VENV)/.build    ## Resolve the locked versions anew
 	$(LOCK) --upgrade locks/build.in -o locks/build.txt
+	$(LOCK) --upgrade locks/init.in -o locks/init.txt
+	$(LOCK) --upgrade locks/inventory.in -o locks/inventory.txt
 	$(LOCK) --upgrade pyproject.toml --extra trainer -o locks/trainer.txt
 	$(LOCK) pyproject.toml --extra operator -c locks/trainer.txt -o locks/operator.txt
+	$(LOCK) pyproject.toml -c locks/trainer.txt -c locks/operator.txt -o locks/cli.txt
 	$(LOCK) pyproject.toml --extra trainer --extra operator --extra dev -c locks/trainer.txt -c locks/operator.txt -o locks/dev.txt
 
 clean:           ## Remove what make made

@@ -12,7 +12,7 @@ from cluster.images.pause import pause_folder
 
 _CLONE = Path(__file__).parents[3]
 _SUITE, _PACKAGES = "bookworm", "python3,python3-venv,ca-certificates"
-_CODE = ("pyproject.toml", "README.md", "LICENSE", "crds", "trainer", "cli", "operator")
+_CODE = ("pyproject.toml", "README.md", "LICENSE", "crds", "trainer", "cli", "operator", "packaging/inventory.py", "packaging/licenses.toml")
 
 
 def generation() -> str:
@@ -38,7 +38,7 @@ def operator(images: Images) -> str:
 
 def _product(images: Images, part: str) -> str:
     dockerfile = _CLONE / f"Dockerfile.{part}"
-    locks = [_CLONE / "locks" / f"{name}.txt" for name in ("build", part)]
+    locks = [_CLONE / "locks" / f"{name}.txt" for name in ("build", "init", "inventory", part)]
     base, tag = _base(images), content([dockerfile, *locks, *(_CLONE / name for name in _CODE)])
     return images.built(f"medfinetune/{part}", tag, dockerfile.read_text(), _CLONE, {"BASE_IMAGE": base})
 
