@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason, ConditionType, Phase
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 
@@ -32,11 +33,14 @@ FIGURES = {
 
 def series_of(runs: Iterable[Json]) -> Iterator[Metric]:
     """Every series of the runs, given as the API server has them."""
-    known = [(body["metadata"], body.get("status") or {}) for body in runs]
+    bodies = [*runs]
+    known = [(body["metadata"], body.get("status") or {}) for body in bodies]
     yield _by_phase([status for _, status in known])
     yield _phases(known)
     yield _failed_attempts(known)
     yield _outputs(known)
+    yield _accuracies(known)
+    yield _gpus(bodies)
     yield _gauge(known, "medfinetune_run_restarts", "Attempts that were charged against runPolicy.maxRestarts.", lambda status: status.get("restarts"))
     yield _gauge(known, "medfinetune_run_completion_timestamp_seconds", "When the run ended for good, in seconds since 1970.", _completion)
     yield _gauge(known, "medfinetune_run_purge_failed", "1 where the purge was given up: record text may still lie on the output volume.", _purge_failed)
@@ -79,6 +83,34 @@ def _outputs(known: list[tuple[Json, Json]]) -> Metric:
         if claim := (status.get("artifacts") or {}).get("claimName"):
             family.add_metric([meta["namespace"], meta["name"]], {"persistentvolumeclaim": claim})
     return family
+
+
+def _accuracies(known: list[tuple[Json, Json]]) -> Metric:
+    meaning = "Share of a task's questions answered rightly, 0 to 1, by the tuned model and by its base."
+    family = GaugeMetricFamily("medfinetune_run_accuracy_ratio", meaning, labels=[*OBJECT, "task", "language", "model"])
+    for meta, status in known:
+        for result in status.get("results") or ():
+            for model, field in (("tuned", "accuracy"), ("base", "baseAccuracy")):
+                if (share := result.get(field)) is not None:
+                    family.add_metric([meta["namespace"], meta["name"], result["task"], result["language"], model], share)
+    return family
+
+
+def _gpus(bodies: list[Json]) -> Metric:
+    family = GaugeMetricFamily("medfinetune_run_gpus", "GPUs that the run's live attempts ask for, over all their pods.", labels=OBJECT)
+    for body in bodies:
+        live = [each["stage"] for each in (body.get("status") or {}).get("attempts") or () if not each.get("endTime")]
+        family.add_metric([body["metadata"]["namespace"], body["metadata"]["name"]], sum(_gpus_of(body, stage) for stage in live))
+    return family
+
+
+def _gpus_of(body: Json, stage: str) -> int:
+    """As `resources.stages` asks for them; this reads what the API server has, for a scrape must not read a thousand specs anew."""
+    gang = (body.get("spec") or {}).get("parallelism") or {}
+    nodes, per_node = int(gang.get("nodes", 1)), int(gang.get("gpusPerNode", 1))
+    if stage == Stage.TRAIN or (stage == Stage.EVALUATE and (body["status"].get("prepared") or {}).get("evaluateOnGang")):
+        return nodes * per_node
+    return min(1, per_node) if stage == Stage.EVALUATE else 0
 
 
 def _gauge(known: list[tuple[Json, Json]], name: str, meaning: str, figure: Callable[[Json], float | None]) -> Metric:

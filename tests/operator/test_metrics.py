@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
+from uuid import UUID
 
 from cluster.control_plane import ControlPlane
 from cluster.processes import wait_until
 from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import Phase
 from medfinetune_api.exits import Exit
+from medfinetune_operator.resources.stages import gpus_of
+from medfinetune_operator.run import read_run
+from medfinetune_operator.run_metrics import series_of
 from prometheus_client.parser import text_string_to_metric_families
+from support.manifests import minimal_manifest
 from support.operated import Operated, operated, phase
 from support.operator_process import OperatorProcess
 from support.pod_player import SUCCEEDS, Act, Part
@@ -62,6 +68,9 @@ def test_the_operators_metrics(control_plane: ControlPlane, tmp_path: Path) -> N
         assert value(operator, "medfinetune_run_phase", **this, phase="Succeeded", reason="Succeeded") == 1
         assert value(operator, "medfinetune_run_failed_attempts", **this, stage="train", reason="OutOfMemory") == 1
         assert value(operator, "medfinetune_run_output_info", **this, persistentvolumeclaim="results") == 1
+        shares = {model: value(operator, "medfinetune_run_accuracy_ratio", **this, task="medqa", language="en", model=model) for model in ("tuned", "base")}
+        assert shares == {"tuned": 0.7, "base": 0.5}
+        assert value(operator, "medfinetune_run_gpus", **this) == 0
         ended = stage.status("goes").completion_time
         assert ended
         assert value(operator, "medfinetune_run_completion_timestamp_seconds", **this) == ended.timestamp()
@@ -71,6 +80,24 @@ def test_the_operators_metrics(control_plane: ControlPlane, tmp_path: Path) -> N
         assert of_run(stage, "stays")
         assert value(operator, "medfinetune_operator_runs", phase="Succeeded") == succeeded - 1
         assert not [name for (name, labels) in scraped(operator) if name.startswith("medfinetune_operator") and dict(labels).keys() & {"name", "namespace"}]
+
+
+def test_gpus_are_counted_as_the_pods_ask_for_them() -> None:
+    for gang, prepared in product(({}, {"nodes": 3, "gpusPerNode": 2}, {"gpusPerNode": 0}), (None, {"microBatch": 1, "totalSteps": 9, "evaluateOnGang": True})):
+        manifest = minimal_manifest(parallelism=gang)
+        manifest["metadata"] |= {
+            "namespace": "clinic",
+            "uid": str(UUID(int=1)),
+            "generation": 1,
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        }
+        run = read_run(manifest | {"status": {"prepared": prepared} if prepared else {}}, None)
+        for stage in Stage:
+            live = [{"stage": stage.value, "number": 2}, {"stage": "train", "number": 1, "endTime": "2026-01-01T00:00:00Z", "reason": "Stalled"}]
+            body = manifest | {"status": {"prepared": prepared, "attempts": live}}
+            [asked] = [family for family in series_of([body]) if family.name == "medfinetune_run_gpus"]
+            assert [sample.value for sample in asked.samples] == [gpus_of(run, stage) * run.pods_of(stage)]
 
 
 def test_series_of_a_run_that_ends_stay_with_the_object(control_plane: ControlPlane, tmp_path: Path) -> None:
