@@ -164,11 +164,26 @@ def test_letters_are_read_in_other_languages_and_for_any_options() -> None:
     read = {
         "The answer is C.": "C", "Answer: (B) because A is wrong": "B", "**D**": "D", "C) aorta": "C", "A patient with B symptoms": "B", "A patient": "",
         "I think it is A": "A", "respuesta: D": "D", "(A)": "A", "none": "", "E": "",
+        "答案是B。": "B", "答案：C": "C", "答えはBです": "B", "答えは D。": "D",
+        "正しいのはCです": "C", "Aún no": "", "Élan D": "D",
     }  # fmt: skip
     assert {answer: one_choice(answer, tuple("ABCD"), korean=False) for answer in read} == read
     assert one_choice("정답: G", tuple("ABCDEFG"), korean=True) == "G"
     assert [one_choice(answer, ("yes", "no", "maybe"), korean=False) for answer in ("No, it does not", "Yes.", "unknown")] == ["no", "yes", ""]
     assert [all_choices(answer, tuple("ABCD")) for answer in ("Answer: C, A", "B and D\nbecause A", "none")] == [["A", "C"], ["B", "D"], []]
+
+
+@pytest.mark.parametrize(
+    ("answer", "named"),
+    {
+        "정답은 A와 C입니다.": "AC", "정답: A, C입니다": "AC", "정답: A와 C": "AC", "정답:\nB, D": "BD", 
+        "A와 B는 틀리고\n정답은 C, D": "CD", "A, D가 맞다": "AD",
+        "答案是A和C": "AC", "答えはBとDです。": "BD", "The answers are A and C.": "AC", "Respuestas: B, D": "BD",
+        "Réponses : A et D\nB est faux": "AD", "Aún no": "",
+    }.items(),
+)  # fmt: skip
+def test_several_letters_are_read_where_particles_follow_them(answer: str, named: str) -> None:
+    assert all_choices(answer, tuple("ABCD")) == list(named)
 
 
 def test_exact_match_counts_what_the_answers_name(base: Path) -> None:

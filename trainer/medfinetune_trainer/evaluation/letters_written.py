@@ -26,6 +26,10 @@ UNTIL_KOREAN = ("Q:", "</s>", "<|im_end|>", ".", "\n\n")
 """What ends an answer in the harness's KorMedMCQA task."""
 _ANSWER = "(?i:answer|respuesta|réponse|antwort|risposta|resposta|答案|答え|정답)"
 """The word for answer, in the languages of published medical examinations."""
+_LATIN = "0-9A-Za-z_\u00c0-\u024f"
+_BEGIN, _END = rf"(?<![{_LATIN}])", rf"(?![{_LATIN}])"
+"""Where a letter stands by itself. Not `\\b`: a particle follows it without a blank in Korean, Japanese and Chinese (`A와`, `Bです`, `是C`)."""
+_IS = r"(?:\s+(?i:is|are|es|est|ist|è|é)\b|\s*[是为為はが])?"
 
 
 class LetterTask(ExamTask):
@@ -90,9 +94,9 @@ def one_choice(answer: str, choices: tuple[str, ...], *, korean: bool) -> str:
 
 def all_choices(answer: str, choices: tuple[str, ...]) -> list[str]:
     """The letters that `answer` names, in order, each once."""
-    _, *said = re.split(rf"{_ANSWER}\b", answer)
-    told = said[-1] if said else answer.strip()
-    named = set(re.findall(rf"\b([{''.join(choices)}])\b", told.strip().partition("\n")[0]))
+    _, *said = re.split(rf"{_ANSWER}(?i:s|en)?{_END}", answer)
+    told = (said[-1] if said else answer).strip(" \t\r\n*:：")
+    named = set(re.findall(rf"{_BEGIN}([{''.join(choices)}]){_END}", told.partition("\n")[0]))
     return [choice for choice in choices if choice in named]
 
 
@@ -103,9 +107,9 @@ def _cascade(letters: str, korean: bool) -> tuple[re.Pattern[str], ...]:
     if korean:
         patterns = (rf"정답[:\s]*{letter}", rf"정답은\s*{letter}\s*입니다", rf"\b{letter}\.", rf"\b{letter}\b")
         return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
-    called = rf"{_ANSWER}(?:\s+(?i:is|es|est|ist|è|é)\b)?\W{{0,4}}{letter}\b"
+    called = rf"{_ANSWER}{_IS}\W{{0,4}}{letter}{_END}"
     alone = rf"\A\W*{letter}(?=\W*\Z|[.):,]|\W*\n)"
-    return tuple(map(re.compile, (called, alone, rf"(?:\(|\b){letter}[.)]", rf"\b(?!A\s+[a-z]){letter}\b")))
+    return tuple(map(re.compile, (called, alone, rf"(?:\(|{_BEGIN}){letter}[.)]", rf"{_BEGIN}(?!A\s+[a-z]){letter}{_END}")))
 
 
 def _row(record: Record) -> dict[str, Any]:
