@@ -42,7 +42,7 @@ def install_rights(cluster: ControlPlane, release: str = RELEASE, **values: Any)
 
 def granted(objects: list[Manifest], account: str) -> dict[str, set[Right]]:
     """What rendered roles and bindings give a service account, by namespace; "" is everywhere."""
-    roles = {_place(each): _rights(each["rules"]) for each in objects if each["kind"] in ("Role", "ClusterRole")}
+    roles = {_place(each): rights_of(each) for each in objects if each["kind"] in ("Role", "ClusterRole")}
     found: dict[str, set[Right]] = {}
     for each in objects:
         if account in [subject["name"] for subject in each.get("subjects", ())]:
@@ -51,19 +51,20 @@ def granted(objects: list[Manifest], account: str) -> dict[str, set[Right]]:
     return found
 
 
-def _place(manifest: Manifest) -> tuple[str, str, str]:
-    return manifest["kind"], manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
-
-
-def _rights(rules: list[dict[str, list[str]]]) -> set[Right]:
+def rights_of(role: Manifest) -> set[Right]:
+    """What the rules of a role give."""
     return {
         (group, f"{resource} {name}".strip(), verb)
-        for rule in rules
+        for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
         for name in rule.get("resourceNames", [""])
         for verb in rule["verbs"]
     }
+
+
+def _place(manifest: Manifest) -> tuple[str, str, str]:
+    return manifest["kind"], manifest["metadata"].get("namespace", ""), manifest["metadata"]["name"]
 
 
 @cache
