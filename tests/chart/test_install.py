@@ -127,6 +127,8 @@ def test_everything_installs_once_its_monitors_are_known(cluster: ControlPlane, 
     cluster.apply(*definitions())
     wait_until("monitors to be served", lambda: cluster.kubectl("get", "podmonitors,servicemonitors,prometheusrules", check=False).returncode == 0)
     notes = release.install(**everything)
+    (secret,) = listed(cluster, "secrets", "--namespace", NAMESPACE, "--selector", "owner=helm,name=medfinetune")
+    assert len(secret["data"]["release"]) < 700_000  # an object may have 1 MiB; helm keeps the chart and what it rendered in one
     made = [each for each in render(everything) if each["kind"] != "Pod"]
     cluster.kubectl("get", "-f", "-", input="\n---\n".join(map(json.dumps, made)))
     assert "medfinetune 0.1.0 is installed" in notes
