@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,20 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def release(cluster: ControlPlane) -> Iterator[Installed]:
-    """A release not installed yet, and uninstalled at the end with everything."""
+    """A release not installed yet; nothing of it is left at the end."""
+    with emptied(cluster) as installed:
+        yield installed
+
+
+@pytest.fixture(scope="class")
+def notes(cluster: ControlPlane) -> Iterator[str]:
+    """What helm says to an install with no values."""
+    with emptied(cluster) as installed:
+        yield installed.install()
+
+
+@contextmanager
+def emptied(cluster: ControlPlane) -> Iterator[Installed]:
     installed = Installed(cluster)
     yield installed
     installed.helm("uninstall", "--ignore-not-found")
@@ -84,37 +98,70 @@ def left_over(cluster: ControlPlane) -> list[str]:
     return [each["metadata"]["name"] for each in listed(cluster, ",".join(kinds), "--all-namespaces", "--selector", selector)]
 
 
-def test_its_pods_are_admitted_where_the_restricted_level_is_enforced(cluster: ControlPlane, release: Installed) -> None:
-    release.install()
-    wait_until("the operator's pod", lambda: len(listed(cluster, "pods", "--namespace", NAMESPACE)) == 1)
-    (pod,) = listed(cluster, "pods", "--namespace", NAMESPACE)
-    assert pod["spec"]["serviceAccountName"] == OPERATOR
-    for values in ({}, SITES["openshift"]):
-        test = only(render(values), "Pod")
-        cluster.kubectl("create", "--dry-run=server", "--namespace", NAMESPACE, "-f", "-", input=json.dumps(test))
-    unsafe = only(render(), "Pod")
-    unsafe["spec"]["securityContext"]["runAsNonRoot"] = False
-    done = cluster.kubectl("create", "--dry-run=server", "--namespace", NAMESPACE, "-f", "-", input=json.dumps(unsafe), check=False)
-    assert 'violates PodSecurity "restricted:latest"' in done.stderr
+class TestDefaultInstall:
+    def test_its_pods_are_admitted_where_the_restricted_level_is_enforced(self, cluster: ControlPlane, notes: str) -> None:
+        wait_until("the operator's pod", lambda: len(listed(cluster, "pods", "--namespace", NAMESPACE)) == 1)
+        (pod,) = listed(cluster, "pods", "--namespace", NAMESPACE)
+        assert pod["spec"]["serviceAccountName"] == OPERATOR
+        test, unsafe = only(render(), "Pod"), only(render(SITES["openshift"]), "Pod")
+        admitted(cluster, test)
+        admitted(cluster, unsafe)
+        unsafe["spec"]["securityContext"]["runAsNonRoot"] = False
+        with pytest.raises(AssertionError, match='violates PodSecurity "restricted:latest"'):
+            admitted(cluster, unsafe)
+
+    def test_notes_say_the_next_command_and_what_is_open(self, notes: str) -> None:
+        for command in (f"kubectl rollout status deployment/{OPERATOR} --namespace {NAMESPACE}", f"helm test {RELEASE} --namespace {NAMESPACE}"):
+            assert f"\n  {command}\n" in notes
+        assert [line.split(":")[0].split(" is ")[0] for line in notes.splitlines() if line.startswith("- ")] == [
+            *("- operator.image.digest", "- trainer.image.digest", "- admissionPolicies.release", "- admissionPolicies.requester"),
+            *("- trainer.signingSecret", "- networkPolicy.apiServerCIDRs", "- Each namespace of runs"),
+        ]
+
+    def test_the_operator_works_with_what_it_is_given_and_helm_test_says_so(self, cluster: ControlPlane, notes: str, tmp_path: Path) -> None:
+        (settings,) = listed(cluster, "configmaps", "--namespace", NAMESPACE, "--field-selector", f"metadata.name={OPERATOR}")
+        given = yaml.safe_load(settings["data"]["settings.yaml"])
+        given.pop("metricsPort")
+        with operating(cluster, tmp_path, account=f"system:serviceaccount:{NAMESPACE}:{OPERATOR}", **given) as operator:
+            url = f"http://127.0.0.1:{operator.port}"
+            done = helm_test(url)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "medfinetune operator 0.1.0 is ready\n", "")
+        done = helm_test(url, seconds="0")
+        assert done.returncode == 1
+        assert f"{url}/readyz: found no answer" in done.stderr
+
+
+def admitted(cluster: ControlPlane, pod: Manifest) -> None:
+    cluster.kubectl("create", "--dry-run=server", "--namespace", NAMESPACE, "-f", "-", input=json.dumps(pod))
+
+
+def helm_test(url: str, seconds: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run what the pod of `helm test` runs, against the operator at `url`."""
+    python, *script, _, patience = only(render(), "Pod")["spec"]["containers"][0]["command"]
+    assert python == "python"
+    return subprocess.run([sys.executable, *script, url, seconds or patience], capture_output=True, text=True, timeout=SECONDS, check=False)
 
 
 def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, release: Installed, tmp_path: Path) -> None:
     release.helm("install", older_chart(tmp_path / "older"))
     begun = begin_run(cluster)
-    for step, name in ((lambda: release.upgrade(), "mft"), (lambda: release.helm("rollback", "1"), "old"), (lambda: release.upgrade(), "mft")):
-        step()
-        assert (run(cluster), short_name(cluster)) == (begun, name)
+    release.upgrade()
+    assert (run(cluster), short_name(cluster)) == (begun, "mft")
+    release.helm("rollback", "1")
+    assert (run(cluster), short_name(cluster)) == (begun, "old")
     words = release.helm("uninstall")
     assert f"[CustomResourceDefinition] {DEFINITION}" in words
     assert (run(cluster), left_over(cluster)) == (begun, [DEFINITION])
     release.install()
-    assert run(cluster) == begun
+    assert (run(cluster), short_name(cluster)) == (begun, "mft")
     release.helm("uninstall")
-    other = Installed(cluster, "other")
+    other = Installed(cluster, "other", "default")
     with pytest.raises(HelmError, match=r'annotation validation error: key "meta.helm.sh/release-name" must equal "other"'):
         other.install()
-    other.helm("install", CHART, "--take-ownership", values={"crds": {"keep": False}})
+    notes = other.helm("install", CHART, "--take-ownership", values={"crds": {"keep": False}})
     assert run(cluster) == begun
+    assert "- crds.keep is off: `helm uninstall` will delete every run of this cluster." in notes
+    assert "- Namespace default does not enforce the restricted pod-security level" in notes
     other.helm("uninstall")
     wait_until("the definition to go, for it was not to be kept", lambda: DEFINITION not in cluster.kubectl("get", "crds", "-o", "name").stdout)
 
@@ -135,34 +182,3 @@ def test_everything_installs_once_its_monitors_are_known(cluster: ControlPlane, 
     assert [line for line in notes.splitlines() if line.startswith("- ")] == [
         line for line in notes.splitlines() if line.startswith("- Each namespace of runs:")
     ]
-
-
-def test_notes_say_the_next_command_and_what_is_open(cluster: ControlPlane, release: Installed) -> None:
-    cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce-")
-    try:
-        notes = release.install()
-    finally:
-        cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
-    for command in (f"kubectl rollout status deployment/medfinetune-operator --namespace {NAMESPACE}", f"helm test medfinetune --namespace {NAMESPACE}"):
-        assert f"\n  {command}\n" in notes
-    opened = [line.split(":")[0].split(" is ")[0] for line in notes.splitlines() if line.startswith("- ")]
-    assert opened == [
-        *("- operator.image.digest", "- trainer.image.digest", "- admissionPolicies.release", "- admissionPolicies.requester", "- trainer.signingSecret"),
-        *("- networkPolicy.apiServerCIDRs", f"- Namespace {NAMESPACE} does not enforce the restricted pod-security level, which all pods of this product pass"),
-        "- Each namespace of runs",
-    ]
-
-
-def test_the_operator_works_with_what_the_chart_gives_it_and_helm_test_says_so(cluster: ControlPlane, release: Installed, tmp_path: Path) -> None:
-    release.install()
-    settings = yaml.safe_load(json.loads(cluster.kubectl("get", "configmap", OPERATOR, "-n", NAMESPACE, "-o", "json").stdout)["data"]["settings.yaml"])
-    python, *script, _, seconds = only(render(), "Pod")["spec"]["containers"][0]["command"]
-    assert python == "python"
-    settings.pop("metricsPort")
-    with operating(cluster, tmp_path, account=f"system:serviceaccount:{NAMESPACE}:{OPERATOR}", **settings) as operator:
-        url = f"http://127.0.0.1:{operator.port}"
-        done = subprocess.run([sys.executable, *script, url, seconds], capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "medfinetune operator 0.1.0 is ready\n", "")
-    done = subprocess.run([sys.executable, *script, url, "0"], capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 1
-    assert f"{url}/readyz: found no answer" in done.stderr
