@@ -98,7 +98,7 @@ kind: {{ ternary "Role" "ClusterRole" (ne . "") }}
 metadata:
   name: {{ $.name }}
   {{- with . }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "medfinetune.labels" $.root | nindent 4 }}
@@ -118,7 +118,7 @@ kind: {{ ternary "RoleBinding" "ClusterRoleBinding" (ne .namespace "") }}
 metadata:
   name: {{ .name }}
   {{- with .namespace }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "medfinetune.labels" .root | nindent 4 }}
@@ -129,5 +129,5 @@ roleRef:
 subjects:
   - kind: ServiceAccount
     name: {{ include "medfinetune.serviceAccount" .root }}
-    namespace: {{ .root.Release.Namespace }}
+    namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
