@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import yaml
 from cluster.control_plane import ControlPlane
 from cluster.processes import SECONDS
 from cluster.programs import VERSION, program
+from medfinetune_operator.settings import Settings
 
 CHART = Path(__file__).parents[2] / "charts" / "medfinetune"
 RELEASE, NAMESPACE = "medfinetune", "medfinetune-system"
@@ -38,6 +40,23 @@ def render(
     served = [f"--api-versions={each}" for each in api_versions]
     text = helm("template", release, CHART, "--namespace", namespace, "--kube-version", kube_version, *served, values=values)
     return [manifest for manifest in yaml.load_all(text, yaml.CSafeLoader) if manifest]
+
+
+@cache
+def site(name: str) -> list[Manifest]:
+    """What is rendered for one of SITES; not to be changed."""
+    return render(SITES[name])
+
+
+def pods(manifests: Sequence[Manifest]) -> list[Manifest]:
+    """Metadata and spec of every pod: the operator's, and that of `helm test`."""
+    return [only(manifests, "Deployment")["spec"]["template"], only(manifests, "Pod")]
+
+
+def settings(manifests: Sequence[Manifest]) -> Settings:
+    """What the operator reads from the ConfigMap that its pod mounts."""
+    (name,) = [volume["configMap"]["name"] for volume in pods(manifests)[0]["spec"]["volumes"] if "configMap" in volume]
+    return Settings.model_validate(yaml.safe_load(only(manifests, "ConfigMap", name)["data"]["settings.yaml"]))
 
 
 def helm(*arguments: str | Path, values: Mapping[str, Any] | None = None, kubeconfig: Path | None = None) -> str:
