@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _LABEL_VALUES = re.compile(r"label_values\((?P<selector>.*), (?P<label>\w+)\)")
+_SPECIAL = re.compile(r"[$^*{}\[\]+?.()|\\]")
 _VARIABLE = re.compile(r"\$(?:\{(?P<braced>\w+)\}|(?P<plain>\w+))")
 
 
@@ -54,4 +55,5 @@ def _of_variable(dashboard: str, name: str, query: str) -> Asked:
 
 
 def _text(value: str | Sequence[str]) -> str:
-    return value if isinstance(value, str) else "(" + "|".join(re.escape(each) for each in value) + ")"
+    """Several values as Grafana's Prometheus data source writes them: what a regular expression would read is escaped, twice for its string."""
+    return value if isinstance(value, str) else "(" + "|".join(_SPECIAL.sub(r"\\\\\g<0>", each) for each in value) + ")"

@@ -16,7 +16,7 @@ OF_RUN, OF_RANK = "{{namespace}}/{{run}}", "{{namespace}}/{{run}} rank {{rank}}"
 def dashboard() -> Dashboard:
     """The dashboard `run`."""
     about = "A run's training and results. Shaded: its attempts. What pods serve ends with them; accuracy stays while the run's object does."
-    sections = {"Now": _now(), "Learning": _learning(), "Speed": _speed(), "Memory": _memory(), "Results": _results()}
+    sections = {"Now": _now(), "Learning": _learning(), "Speed": _speed(), "Memory and storage": _memory(), "Results": _results()}
     return framed("medfinetune-run", "medfinetune / Run", about, sections).annotation(attempts(SERVED))
 
 
@@ -80,12 +80,15 @@ def _memory() -> Sequence[AnyPanel]:
     parts = (Query(used, f"{OF_RANK} used"), Query(peak, f"{OF_RANK} peak of tensors"), Query(limit, f"{OF_RANK} limit"))
     share = Query(f"{used} / {limit}", OF_RANK)
     host = Query(of_ranks("medfinetune_process_resident_memory_bytes"), OF_RANK)
-    against = lines("VRAM by rank", "GPU memory in use by rank, against what the rank may use.", "bytes", *parts, empty=NO_GPU)
+    free = Query(" / ".join(of_gang(f"medfinetune_output_volume_{name}_bytes") for name in ("free", "size")), OF_RUN)
+    room = "Share of the output volume that is free; a full one ends the run at its next checkpoint."
+    against = lines("VRAM by rank", "GPU memory in use by rank, against what the rank may use.", "bytes", *parts, width=12, empty=NO_GPU)
     against.override_by_regexp(".* limit$", [setting("custom.lineStyle", {"fill": "dash"}), setting("color", {"mode": "fixed", "fixedColor": RED})])
     return (
         against,
-        lines("VRAM share", "Used over limit; from 0.95 on the next longer row may not fit.", "percentunit", share, limits=above(0.85, 0.95), empty=NO_GPU),
-        lines("Host memory by rank", "Resident memory of each rank's process.", "bytes", host),
+        lines("VRAM share", "Used over limit; from 0.95 on, a longer row may not fit.", "percentunit", share, limits=above(0.85, 0.95), width=12, empty=NO_GPU),
+        lines("Host memory by rank", "Resident memory of each rank's process.", "bytes", host, width=12),
+        lines("Output volume", room, "percentunit", free, limits=below(0.1, 0.2), width=12),
     )
 
 
