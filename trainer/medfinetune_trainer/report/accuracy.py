@@ -50,7 +50,18 @@ _KEY = (
 
 def _task(task: TaskScores) -> Element:
     of = "" if task.questions == task.available else f", {task.questions} of {task.available} drawn"
-    return el("span", name(task.task), ", trained on" if task.seen else "", of, el("span", f" (version {task.version})", class_="soft"))
+    label = (name(task.task), ", trained on" if task.seen else "", of, el("span", f" (version {task.version})", class_="soft"))
+    return el("span", *label, None if task.seen else el("span", f"contamination: {_contamination(task)}", class_="under"))
+
+
+def _contamination(task: TaskScores) -> str:
+    """What stands beside an accuracy of how much of it may be memory."""
+    clean = task.clean
+    if clean is None or not clean.contaminated:
+        return "none found" if clean else "not measured"
+    if clean.tuned and clean.tuned.n == task.tuned.n:
+        return f"{clean.contaminated:,} questions, not asked"
+    return f"{clean.contaminated:,} questions; tuned without them {scored(clean.tuned)}, n = {clean.tuned.n if clean.tuned else 0:,}"
 
 
 def _subjects(task: TaskScores, compared: Compared) -> Element:

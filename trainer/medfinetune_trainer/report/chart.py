@@ -17,7 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 708, 28, 222
 MARKS = 12
 """Marks on a line at most: they tell lines apart, and hide none."""
 STYLES = 6
-"""Series that differ in everything; the seventh looks like the first."""
+"""Marks, dashes and colours. The seventh series has the first's mark and colour with another dash: 36 differ without colour."""
 TIGHT = 1e-6
 """Share of the greatest value below which a difference is none."""
 _SHAPES = ("circle", "M-4 -4H4V4H-4Z", "M0 -5L5 4H-5Z", "M0 -5L5 0L0 5L-5 0Z", "M-5 -4H5L0 5Z", "M-4 -4L4 4M-4 4L4 -4")
@@ -38,6 +38,8 @@ class Axes:
 
     x: tuple[float, float]
     y: tuple[float, float]
+    whole: bool = False
+    """Whether x is counted, such as steps."""
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Where a point lies."""
@@ -56,7 +58,8 @@ def chart(title: str, across: str, up: str, lines: Sequence[Line], from_zero: bo
     drawn = [line for line in lines if line.points]
     if not any(len(line.points) > 1 for line in drawn):
         return None
-    axes = Axes(_range(x for line in drawn if not line.level for x, _ in line.points), _range(_heights(drawn, from_zero), margin=0.05))
+    across_all = [x for line in drawn if not line.level for x, _ in line.points]
+    axes = Axes(_range(across_all), _range(_heights(drawn, from_zero), margin=0.05), whole=all(x == int(x) for x in across_all))
     parts = [*_grid(axes), *(part for number, line in enumerate(drawn) for part in _series(axes, number, line))]
     words = [el("text", up, x=LEFT - 56, y=16, class_="axis"), el("text", across, x=RIGHT, y=HEIGHT - 4, text_anchor="end", class_="axis")]
     picture = el("svg", *parts, *words, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=f"{title}: {'; '.join(map(_told, drawn))}")
@@ -68,11 +71,12 @@ def beside(*charts: Element | None) -> Element:
     return el("div", *charts, class_="beside")
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers within [low, high]: steps of 1, 2 or 5 times a power of ten."""
+def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[float]:
+    """Round numbers within [low, high]: steps of 1, 2 or 5 times a power of ten, of 1 at least where values are `whole`."""
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(power * each for each in (1, 2, 5, 10) if power * each >= raw)
+    step = max(step, 1.0) if whole else step
     first = math.ceil(low / step)
     return [number * step for number in range(first, first + most + 2) if number * step <= high + step * 1e-9]
 
@@ -96,7 +100,7 @@ def _grid(axes: Axes) -> Iterable[Element]:
         _, y = axes.at(axes.x[0], value)
         yield el("line", x1=LEFT, x2=RIGHT, y1=_short(y), y2=_short(y), class_="grid")
         yield el("text", figure(round(value, 12)), x=LEFT - 6, y=_short(y + 4), text_anchor="end")
-    for value in ticks(*axes.x):
+    for value in ticks(*axes.x, whole=axes.whole):
         x, _ = axes.at(value, axes.y[0])
         yield el("line", x1=_short(x), x2=_short(x), y1=BOTTOM, y2=BOTTOM + 4, class_="tick")
         yield el("text", figure(round(value, 12)), x=_short(x), y=BOTTOM + 17, text_anchor="middle")
@@ -106,12 +110,16 @@ def _grid(axes: Axes) -> Iterable[Element]:
 def _series(axes: Axes, number: int, line: Line) -> Iterable[Element]:
     if line.level:
         _, y = axes.at(axes.x[0], line.points[0][1])
-        yield el("line", x1=LEFT, x2=RIGHT, y1=_short(y), y2=_short(y), class_=f"line s{number % STYLES}")
+        yield el("line", x1=LEFT, x2=RIGHT, y1=_short(y), y2=_short(y), class_=_stroke(number))
         return
     places = [axes.at(x, y) for x, y in thinned(line.points)]
-    yield el("polyline", points=" ".join(f"{_short(x)},{_short(y)}" for x, y in places), class_=f"line s{number % STYLES}")
+    yield el("polyline", points=" ".join(f"{_short(x)},{_short(y)}" for x, y in places), class_=_stroke(number))
     every = math.ceil(len(places) / MARKS)
     yield from (_mark(number, x, y) for x, y in places[every // 2 :: every])
+
+
+def _stroke(number: int) -> str:
+    return f"line s{number % STYLES} d{(number + number // STYLES) % STYLES}"
 
 
 def _mark(number: int, x: float, y: float) -> Element:
@@ -122,7 +130,7 @@ def _mark(number: int, x: float, y: float) -> Element:
 
 
 def _entry(number: int, line: Line) -> Element:
-    sample = el("line", x1=0, x2=36, y1=7, y2=7, class_=f"line s{number % STYLES}")
+    sample = el("line", x1=0, x2=36, y1=7, y2=7, class_=_stroke(number))
     mark = None if line.level else _mark(number, 18, 7)
     return el(
         "span", el("svg", *(each for each in (sample, mark) if each is not None), viewBox="0 0 36 14", class_="key", aria_hidden="true"), name(line.label)

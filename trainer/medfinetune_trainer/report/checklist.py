@@ -40,7 +40,7 @@ def counted(items: Sequence[Item]) -> str:
 def section(items: Sequence[Item]) -> list[Element | None]:
     """The page's section."""
     rows = [(WORDS[item.state], item.question, el("bdi", item.finding), ", ".join(item.evidence) or "–", item.guidance) for item in items]
-    head = ("", "item", "what is known", "evidence", "asked for by")
+    head = ("state", "item", "what is known", "evidence", "asked for by")
     return [el("p", counted(items)), table(head, rows, numbers_from=9)]
 
 

@@ -40,9 +40,9 @@ def name(text: str) -> Element:
     return el("bdi", text if len(text) <= LONGEST else text[: LONGEST - 1] + "…")
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[Child]], caption: str = "", numbers_from: int = 1) -> Element:
-    """A table; columns from `numbers_from` on hold numbers, and stand on the right."""
-    column = {number: {"class_": "n"} if number >= numbers_from else {} for number in range(len(head))}
+def table(head: Sequence[str], rows: Iterable[Sequence[Child]], caption: str = "", numbers_from: int = 1, words: int = 0) -> Element:
+    """A table; columns from `numbers_from` on hold numbers, and stand on the right, but for the last `words`."""
+    column = {number: {"class_": "n"} if numbers_from <= number < len(head) - words else {} for number in range(len(head))}
     top = el("tr", *(el("th", text, scope="col", **column[number]) for number, text in enumerate(head)))
     body = [el("tr", *(el("td", cell, **column[number]) for number, cell in enumerate(row))) for row in rows]
     title = el("caption", caption) if caption else None

@@ -55,7 +55,7 @@ def _stands_out(row: Change) -> bool:
 
 
 def _language(language: str, rows: Sequence[Change], more: str) -> Element:
-    return table(HEAD, map(_row, rows), f"What tuning changed in {language}{more}", numbers_from=3)
+    return table(HEAD, map(_row, rows), f"What tuning changed in {language}{more}", numbers_from=3, words=1)
 
 
 def _row(row: Change) -> tuple[Child, ...]:

@@ -60,24 +60,31 @@ def _body(run: Run) -> Iterable[Element]:
         yield el("p", el("strong", f"{run.ended.stage} ended with {run.ended.reason} (exit code {run.ended.exit_code}). "), run.ended.message, class_="notice")
     yield facts(_who(run))
     yield from _notes(run)
-    yield from _section("Results", [*_results(run.summary), *changes_of(run.changed)])
+    sections = list(_sections(run))
+    yield el("nav", *(el("a", title, href=f"#{_anchor(title)}") for title, _ in sections), aria_label="Contents")
+    for title, content in sections:
+        yield el("section", el("h2", title, id=_anchor(title)), *content)
+
+
+def _sections(run: Run) -> Iterable[tuple[str, Iterable[Element | None]]]:
+    yield "Results", [*_results(run.summary), *changes_of(run.changed)]
     if run.summary and run.summary.tasks:
-        yield from _section("What tuning changed", forgetting(run.summary, run.plan.evaluation.forgetting_threshold))
-        yield from _section("Calibration", calibration(run.summary))
+        yield "What tuning changed", forgetting(run.summary, run.plan.evaluation.forgetting_threshold)
+        yield "Calibration", calibration(run.summary)
     if run.activations and any(task.layers for task in run.activations.tasks):
-        yield from _section("Where the adapter acts", activation(run.activations))
-    yield from _section("Contamination", contamination(run.plan, run.contamination, run.summary))
-    yield from _section("Gates", gates(run.judgement))
-    yield from _section("Before it is used", section(checklist(run)))
-    yield from _section("Training", training(run))
-    yield from _section("Memory", memory(run))
-    yield from _section("Time", times(run))
-    yield from _section("Attempts", attempts(run))
-    yield from _section("Data", data(run))
-    yield from _section("Personal data", privacy(run.plan, run.privacy))
-    yield from _section("What the model was made from", made_from(run))
-    yield from _section("What these figures do not show", [el("ul", *(el("li", limit) for limit in LIMITS))])
-    yield from _section("The plan", plan(run))
+        yield "Where the adapter acts", activation(run.activations)
+    yield "Contamination", contamination(run.plan, run.contamination, run.summary)
+    yield "Gates", gates(run.judgement)
+    yield "Before it is used", section(checklist(run))
+    yield "Training", training(run)
+    yield "Memory", memory(run)
+    yield "Time", times(run)
+    yield "Attempts", attempts(run)
+    yield "Data", data(run)
+    yield "Personal data", privacy(run.plan, run.privacy)
+    yield "What the model was made from", made_from(run)
+    yield "What these figures do not show", [el("ul", *(el("li", limit) for limit in LIMITS))]
+    yield "The plan", plan(run)
 
 
 def _results(summary: EvaluationSummary | None) -> list[Element | None]:
@@ -103,5 +110,5 @@ def _notes(run: Run) -> Iterable[Element]:
         yield el("p", f"Curves of more than {SHOWN} points show the least and the greatest of every stretch; metrics.jsonl has all.", class_="soft")
 
 
-def _section(title: str, content: Iterable[Element | None]) -> Iterable[Element]:
-    yield el("section", el("h2", title), *content)
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-")

@@ -62,7 +62,7 @@ def attempts(run: Run) -> list[Element | None]:
     told = [(kind, ", ".join(f"{key} {value}" for key, value in figures.items())) for kind, figures in run.history.events]
     more = f" The first {EVENTS} of {len(told):,}." if len(told) > EVENTS else ""
     return [
-        table(head, rows, "Steps after the last checkpoint of an attempt were done again by the next, and count there.", numbers_from=2),
+        table(head, rows, "Steps after the last checkpoint of an attempt were done again by the next, and count there.", numbers_from=2, words=3),
         table(("event", "figures"), told[:EVENTS], f"What else happened.{more}", numbers_from=2) if told else None,
     ]
 
