@@ -75,8 +75,11 @@ def run(cluster: ControlPlane) -> dict[str, Any]:
 
 
 def older_chart(folder: Path) -> Path:
-    """The chart as an earlier version might have been: its definition has another short name."""
+    """The chart as an earlier version might have been: its definition has another short name, and it knows no dashboards."""
     shutil.copytree(CHART, folder)
+    (folder / "templates" / "dashboards.yaml").unlink()
+    values = yaml.safe_load((folder / "values.yaml").read_text())
+    (folder / "values.yaml").write_text(yaml.safe_dump({name: value for name, value in values.items() if name != "dashboards"}))
     changes = {f"files/medfinetune.io_{PLURAL}.yaml": ("\n    - mft\n", "\n    - old\n"), "Chart.yaml": ("\nversion: 0.1.0\n", "\nversion: 0.0.9\n")}
     for name, (present, past) in changes.items():
         text = (folder / name).read_text()
@@ -143,10 +146,14 @@ def helm_test(url: str, seconds: str | None = None) -> subprocess.CompletedProce
 
 
 def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, release: Installed, tmp_path: Path) -> None:
-    release.helm("install", older_chart(tmp_path / "older"))
+    release.helm("install", older_chart(tmp_path / "older"), values={"imageRegistry": "mirror.example"})
     begun = begin_run(cluster)
-    release.upgrade()
+    with pytest.raises(HelmError, match="nil pointer evaluating interface"):  # --reuse-values takes the older chart's defaults, too
+        release.helm("upgrade", CHART, "--reuse-values")
+    release.helm("upgrade", CHART, "--reset-then-reuse-values")
     assert (run(cluster), short_name(cluster)) == (begun, "mft")
+    (deployment,) = listed(cluster, "deployments", "--namespace", NAMESPACE)
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"].startswith("mirror.example/")
     release.helm("rollback", "1")
     assert (run(cluster), short_name(cluster)) == (begun, "old")
     words = release.helm("uninstall")
