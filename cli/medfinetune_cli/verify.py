@@ -11,6 +11,7 @@ from medfinetune_cli.output import Format, FormatOption, chosen, console, refusa
 from medfinetune_cli.report import FolderArgument
 
 KeyOption = Annotated[Path | None, typer.Option("--key", help="The site's public key, PEM: an unsigned run does not verify then.", show_default=False)]
+WholeOption = Annotated[bool, typer.Option("--whole", help="A file of the run that is not there is missing: not for a part that was fetched.")]
 SIGNED = {
     "unsigned": "unsigned: only the hash of lineage.json below, kept elsewhere, shows whether it is the same",
     "signed, no key given to check it": "signed, and not checked: give the site's public key by --key",
@@ -19,13 +20,13 @@ SIGNED = {
 }
 
 
-def verify(context: typer.Context, folder: FolderArgument, key: KeyOption = None, output: FormatOption = None) -> None:
+def verify(context: typer.Context, folder: FolderArgument, key: KeyOption = None, whole: WholeOption = False, output: FormatOption = None) -> None:
     """Compare every file of a run with the hashes in its lineage.json, offline.
 
     One line names each file that is missing, changed, or none of the run's, and
     each attempt that was removed or edited; the exit code is then 68. What the
     purge has removed is not missing, and of a part that was fetched it says what
-    could not be checked. With --key the signature must be there and hold; without
+    could not be checked; with --whole that is missing too. With --key the signature must be there and hold; without
     one the hash of lineage.json is printed, to be kept where the run's owner
     cannot write. Needs no GPU and not the extra `trainer`.
     """
@@ -33,7 +34,7 @@ def verify(context: typer.Context, folder: FolderArgument, key: KeyOption = None
     with refusals(form):
         from medfinetune_cli.trainer_tool import ask_tool
 
-        answer = ask_tool("verify", folder, *(["--key", str(key)] if key else []))
+        answer = ask_tool("verify", folder, *(["--key", str(key)] if key else []), *(["--whole"] if whole else []))
         _tell(answer, form)
     raise typer.Exit(answer["exitCode"])
 
@@ -51,17 +52,20 @@ def _tell(answer: dict[str, Any], form: Format) -> None:
         out.print(f"does not verify ({len(answer['problems'])} of its files). {answer['problems'][0]['remedy']}", soft_wrap=True)
         return
     out = console("stdout")
-    out.print(f"verified  {answer['held']} files are as evaluate left them", soft_wrap=True)
+    missing = len(answer["notChecked"])
+    out.print(f"verified{' in part' if missing else ''}  {answer['held']} files are as evaluate left them", soft_wrap=True)
     out.print(f"  {SIGNED[answer['signature']]}", soft_wrap=True)
     requester = answer["requester"]
-    out.print(f"  {answer['attempts']} attempts, each bound to the one before; asked for by {requester['name']}, {_proved(requester)}", soft_wrap=True)
+    bound = "each bound to the one before" if answer["attemptsChecked"] else "as lineage.json counts them; attempts.jsonl is not here"
+    out.print(f"  {answer['attempts']} attempts, {bound}; asked for by {requester['name']}, {_proved(requester)}", soft_wrap=True)
     for what, verdict in answer["verdicts"].items():
         out.print(f"  {what}: {verdict}", soft_wrap=True)
     for path in answer["notChecked"]:
         out.print(f"  not here, not checked: {path}", soft_wrap=True)
     if answer["notYetPurged"]:
         out.print(f"  {len(answer['notYetPurged'])} files that the purge removes are still here", soft_wrap=True)
-    out.print(f"  plan.json, SHA-256 of what it says: {answer['planSha256']}", soft_wrap=True)
+    says = "SHA-256 of what it says" if answer["planChecked"] else "not here; as lineage.json has it"
+    out.print(f"  plan.json, {says}: {answer['planSha256']}", soft_wrap=True)
     out.print(f"  lineage.json, SHA-256: {answer['lineageSha256']}", soft_wrap=True)
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from medfinetune_api.choices import Stage
-from medfinetune_api.errors import InvalidManifest, OutputConflict, Refusal
+from medfinetune_api.errors import InvalidManifest, InvalidModel, OutputConflict, Refusal
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_api.results_gates import GateReport, Release
 from medfinetune_trainer.artifacts.files import new_folder
 from medfinetune_trainer.artifacts.lineage import Lineage
+from medfinetune_trainer.artifacts.quarantined import refuse_quarantined
 from medfinetune_trainer.artifacts.signing import KEY, Signature, public_key
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.gates.release import is_told
@@ -137,6 +138,15 @@ def test_a_release_is_recorded_told_and_loads(plan: RunPlan, base: Path) -> None
     assert evaluate.run(plan).exit_code == Exit.SUCCEEDED, "what a person released is not quarantined again"
     with pytest.raises(OutputConflict, match=r"a run that Dr\. Kim released on"):
         released(plan.folder.root, "Dr. Lee", "once more")
+
+
+def test_what_a_gate_has_stopped_is_nothing_to_start_from_whatever_it_is_copied_as_until_it_is_released(plan: RunPlan, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(plan.folder.quarantine, tmp_path / "ordinary"))
+    for folder in (plan.folder.quarantine, copy):
+        with pytest.raises(InvalidModel, match=r"spec\.model\.path: found what a gate has stopped"):
+            refuse_quarantined(folder, "spec.model.path")
+    released(plan.folder.root, "the board", "for a workshop")
+    refuse_quarantined(plan.folder.adapter, "spec.model.path")
 
 
 def test_what_cannot_be_released_stays_as_it_is(plan: RunPlan, tmp_path: Path) -> None:

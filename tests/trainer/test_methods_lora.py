@@ -14,6 +14,7 @@ from medfinetune_api.choices import Method, Sharding
 from medfinetune_api.errors import InvalidManifest, InvalidModel, Refusal
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_tuning import InitialAdapterPlan
+from medfinetune_trainer.artifacts.quarantined import SAYS
 from medfinetune_trainer.data.batch import collate
 from medfinetune_trainer.data.epochs import epoch_name
 from medfinetune_trainer.data.packed import PackedRows
@@ -180,6 +181,7 @@ REFUSED: dict[str, tuple[dict[str, Any], Callable[[Path], object], type[Refusal]
     "no config": ({}, lambda folder: (folder / "adapter_config.json").unlink(), InvalidModel, "cannot be read .FileNotFoundError"),
     "a list for the config": ({}, lambda folder: (folder / "adapter_config.json").write_text("[]"), InvalidModel, "no JSON object"),
     "a link out of the volume": ({}, lambda folder: (folder / "link").symlink_to("/etc/passwd"), InvalidModel, "outside the models volume"),
+    "stopped by a gate": ({}, lambda folder: (folder / "README.md").write_text(f"# {SAYS} a gate"), InvalidModel, "found what a gate has stopped"),
     "not there": ({}, shutil.rmtree, InvalidModel, "spec.tuning.initialAdapter.path: found no 'earlier' in the volume"),
 }
 

@@ -75,6 +75,16 @@ def test_a_long_text_is_searched_to_its_end_and_across_the_cut_between_pieces(ru
         ("<1600 Pennsylvania Avenue NW, Washington, DC 20500>", PersonalData.ADDRESS),
         ("MRN#: <12345678>", PersonalData.RECORD_NUMBER),
         ("<김민수@병원.한국>", PersonalData.EMAIL_ADDRESS),
+        ("환자명:\n<김철수>", PersonalData.PERSON),
+        ("성 명: <김철수>", PersonalData.PERSON),
+        ("이 름 : <김철수>", PersonalData.PERSON),
+        ("| 성명 | <김철수> |", PersonalData.PERSON),
+        ("Pt. name: <Kim Minsu>", PersonalData.PERSON),
+        ("생 년 월 일: <1975.3.12>", PersonalData.DATE_OF_BIRTH),
+        ("등록번호(ID): <12345678>", PersonalData.RECORD_NUMBER),
+        ("환자등록번호 #<12345678>", PersonalData.RECORD_NUMBER),
+        ("주민 등록 번호: <900101 1234567>", PersonalData.KR_RRN),
+        ("주민등록번호：<９００１０１－１２３４５６７>", PersonalData.KR_RRN),
     ],
 )
 def test_unusual_ways_to_write_it_are_found_too(rules: Analyzer, text: str, kind: PersonalData) -> None:

@@ -26,6 +26,7 @@ from medfinetune_trainer.report.history import History, read, thinned
 from medfinetune_trainer.report.page import page
 from medfinetune_trainer.report.run import Run, read_run
 from medfinetune_trainer.report.words import NOT_FOR_CLINICAL_DECISIONS
+from medfinetune_trainer.tools.verify import main
 from support.html_page import Page
 from support.told import complete_run, filled_run, prepared_of, summary_of, told_lines
 
@@ -228,6 +229,21 @@ def test_a_hub_reads_the_card(tmp_path: Path) -> None:
         assert NOT_FOR_CLINICAL_DECISIONS in read_back.text
         assert f"{100 * task.tuned.accuracy:.1f} [{100 * task.tuned.low:.1f}, {100 * task.tuned.high:.1f}]" in read_back.text
         assert ("PeftModel" in text) == (library == "peft")
+
+
+def test_of_a_part_nothing_is_said_that_was_not_checked_and_a_whole_run_lacks_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = complete_run(tmp_path)
+    absent = [plan.folder.plan, plan.folder.attempts, plan.folder.contamination]
+    for file in absent:
+        file.unlink(missing_ok=True)
+    assert main([str(plan.folder.root)]) == Exit.SUCCEEDED
+    part = json.loads(capsys.readouterr().out)
+    assert part["notChecked"]
+    assert (part["planChecked"], part["attemptsChecked"]) == (False, False)
+    assert main([str(plan.folder.root), "--whole"]) == Exit.OUTPUT_CONFLICT
+    whole = json.loads(capsys.readouterr().out)
+    assert {problem["where"] for problem in whole["problems"]} == {"plan.json", *part["notChecked"]} - {"report.html"}
+    assert {problem["found"] for problem in whole["problems"]} == {"no such file"}
 
 
 def test_report_and_verification_need_no_torch(tmp_path: Path) -> None:

@@ -49,19 +49,21 @@ class Verdict:
     """Files that the purge takes, and has not yet taken."""
 
 
-def verify(root: Path, key: Key | None = None, rendered: Callable[[Path], str] | None = None) -> Verdict:
+def verify(root: Path, key: Key | None = None, rendered: Callable[[Path], str] | None = None, whole: bool = False) -> Verdict:
     """Compare the folder `root` with its lineage.json. Reads every file, about a second a GB.
 
     `key` is the site's public key: with it a run that is not signed does not verify. `rendered` makes the report of a folder anew.
 
     What was fetched of a run is a part of it: a fetch never brings data, samples and checkpoints, though the run retains them, and a folder without a plan.json
-    may lack any other file or folder of the run's. What is not there at all of these is named as not checked.
+    may lack any other file or folder of the run's. What is not there at all of these is named as not checked; of a run that must be
+    `whole` it is missing, but for the report.
     Raises OutputConflict where there is no lineage.json that can be read.
     """
     folder = RunFolder(root)
     text, lineage = _lineage(folder)
     present = tuple(paths(root))
-    unchecked = _elsewhere(lineage, present)
+    absent = _elsewhere(lineage, present)
+    unchecked = tuple(path for path in absent if path == REPORT) if whole else absent
     hashes = {f"data/{path}": digest for path, digest in lineage.made_from.data.items()} | dict(lineage.files)
     compared = {path: tuple(_compared(root, path, hashes[path], rendered)) for path in present if path in hashes}
     unlisted = [path for path in present if path not in lineage.files and not is_under(path, UNLISTED)]
@@ -70,7 +72,7 @@ def verify(root: Path, key: Key | None = None, rendered: Callable[[Path], str] |
     problems = (
         *_sealed(lineage, text),
         *(_problem(folder.signature.name, found, "the signature of this lineage.json by the key that was given") for found in wrong),
-        *_plan(folder, lineage),
+        *_plan(folder, lineage, whole),
         *_attempts(folder, lineage),
         *(_problem(path, "no such file", "the file that evaluate left") for path in sorted(lineage.files.keys() - {*present, *unchecked})),
         *(problem for found in compared.values() for problem in found),
@@ -118,11 +120,13 @@ def _attempts(folder: RunFolder, lineage: Lineage) -> Iterator[Refusal]:
             yield _problem(folder.attempts.name, found, "every attempt as it was written down, each with the hash of the one before")
 
 
-def _plan(folder: RunFolder, lineage: Lineage) -> Iterator[Refusal]:
+def _plan(folder: RunFolder, lineage: Lineage, whole: bool) -> Iterator[Refusal]:
     """The plan's own hash does not depend on the bytes of its file, but on what it says."""
     try:
         found = RunPlan.model_validate_json(folder.plan.read_bytes()).sha256
     except FileNotFoundError:
+        if whole:
+            yield _problem("plan.json", "no such file", f"plan {lineage.plan_sha256}")
         return
     except (OSError, ValidationError):
         yield _problem("plan.json", "a plan that cannot be read", f"plan {lineage.plan_sha256}")

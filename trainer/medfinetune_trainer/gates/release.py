@@ -21,10 +21,10 @@ from pydantic import ValidationError
 from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import rename_folder, sha256_file, storage_errors, write_text
 from medfinetune_trainer.artifacts.lineage import Lineage, paths
+from medfinetune_trainer.artifacts.quarantined import CARD
 from medfinetune_trainer.artifacts.signing import KEY, signer
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.gates.quarantine import is_released
-from medfinetune_trainer.report.card import CARD
 from medfinetune_trainer.report.page import page
 from medfinetune_trainer.report.run import read_run
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from medfinetune_api.errors import InvalidManifest, InvalidModel
 from medfinetune_api.plan import RunPlan
 
+from medfinetune_trainer.artifacts.quarantined import refuse_quarantined
 from medfinetune_trainer.data.template import Renderer
 from medfinetune_trainer.data.volume import inside
 from medfinetune_trainer.model.architectures import LINEARS, text_config
@@ -20,11 +21,12 @@ INDEX = "model.safetensors.index.json"
 def model_folder(plan: RunPlan) -> Path:
     """The base's folder with every link followed. Its files may be links within the volume, as Hugging Face's cache makes them.
 
-    Raises InvalidModel where the folder, a file in it or a shard that its index names lies outside the models volume.
+    Raises InvalidModel where the folder, a file in it or a shard that its index names lies outside the models volume, or a gate has stopped what it holds.
     """
     mount = Path(plan.mounts.models)
     folder = inside(mount, plan.model.path, "spec.model.path", InvalidModel)
     refuse_outside(mount, _files(folder))
+    refuse_quarantined(folder, "spec.model.path")
     return folder
 
 

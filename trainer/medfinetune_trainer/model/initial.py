@@ -16,6 +16,7 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_tuning import LoraPlan
 from safetensors import SafetensorError, safe_open
 
+from medfinetune_trainer.artifacts.quarantined import refuse_quarantined
 from medfinetune_trainer.data.volume import inside
 from medfinetune_trainer.model.architectures import Architecture, architecture_of
 from medfinetune_trainer.model.fingerprint import weights_sha256
@@ -42,12 +43,13 @@ AGAIN = "Copy the adapter again, as the earlier run left it in adapter/."
 def initial_folder(plan: RunPlan) -> Path | None:
     """The folder of the adapter that training starts from, with every link followed; None where it starts with a new one.
 
-    Raises InvalidModel where it lies outside the models volume, or is not there.
+    Raises InvalidModel where it lies outside the models volume, is not there, or is what a gate has stopped.
     """
     if plan.tuning.initial_adapter is None:
         return None
     mount = Path(plan.mounts.models)
     folder = inside(mount, plan.tuning.initial_adapter.path, f"{FIELD}.path", InvalidModel)
+    refuse_quarantined(folder, f"{FIELD}.path")
     refuse_outside(mount, folder.rglob("*"))
     return folder
 

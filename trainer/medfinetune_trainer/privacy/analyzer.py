@@ -24,6 +24,8 @@ from medfinetune_trainer.privacy.site import RecordNumbers
 
 PIECE, OVERLAP = 100_000, 500
 """Characters that are looked at together, and that two neighbours share: longer than any finding."""
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+"""Full-width digits and letters are read as what they stand for, character by character, so that places stay."""
 
 
 class Analyzer:
@@ -39,7 +41,7 @@ class Analyzer:
 
     def find(self, text: str, language: str) -> list[Place]:
         """Places that do not overlap, in order; `text` in Unicode's NFC, else Korean is not recognised."""
-        return merged(_place(result, offset) for offset, piece in _pieces(text) for result in self._engine.analyze(piece, language))
+        return merged(_place(result, offset) for offset, piece in _pieces(text.translate(_HALF_WIDTH)) for result in self._engine.analyze(piece, language))
 
     def scanned(self) -> tuple[ScannedLanguage, ...]:
         """How each language is looked at."""

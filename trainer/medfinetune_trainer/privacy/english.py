@@ -19,8 +19,8 @@ _WHOLE_NAME = any_of(_FAMILY_FIRST, rf"{_WORD}(?:{_NEXT}){{1,3}}")
 _ANY_NAME = any_of(_FAMILY_FIRST, rf"{_WORD}(?:{_NEXT}){{0,3}}")
 _TITLE = r"(?:(?:Mr|Mrs|Ms|Miss|Dr|Prof)\b\.?[ \t]*)?"
 _CERTAIN = (
-    r"\b(?i:(?:patient|mother|father|guardian|spouse|contact)(?:['’]s)?[ ]name|name[ ]of[ ](?:the[ ])?patient|(?:full|first|last|given|family|maiden)[ ]name"
-    r"|surname|next[ ]of[ ]kin|emergency[ ]contact)"
+    r"\b(?i:(?:patient|pt\.?|mother|father|guardian|spouse|contact)(?:['’]s)?[ ]name|name[ ]of[ ](?:the[ ])?patient"
+    r"|(?:full|first|last|given|family|maiden)[ ]name|surname|next[ ]of[ ]kin|emergency[ ]contact)"
 )
 _POSSIBLE = r"(?<!\p{L}[ \t])\b(?i:patient|pt|name|mother|father|guardian|spouse|(?:attending|referring)[ ]physician|physician|surgeon|nurse)"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from medfinetune_api.results_privacy import PersonalData
 
-from medfinetune_trainer.privacy.rules import COLON, GAP, Rule, any_of
+from medfinetune_trainer.privacy.rules import COLON, GAP, Rule, any_of, spaced
 
 _SURNAME = (
     "(?:남궁|황보|제갈|선우|독고|사공|서문|["
@@ -27,8 +27,11 @@ _THREE = rf"{_NO_NAME}{_SURNAME}[가-힣]{{2}}"
 _ENDS = r"(?=(?:님|씨|입니다|이고|이며|은|는|이|가|의|께|에게)?(?![가-힣]))"
 _WRITTEN_ALONE = rf"[가-힣]{{2,5}}(?={GAP}(?:$|[,;/|()\n.]))"
 _LATIN = r"\p{Lu}[\p{L}'-]{1,20}(?:,?[ ]\p{Lu}[\p{L}'-]{0,20}\.?){1,3}"
-_CERTAIN = rf"(?:환자|보호자|산모|수진자|피보험자){any_of(GAP + '성명', '명', '(?:의)?' + GAP + '(?:이름|성함)')}|(?<![가-힣])(?:성명|성함)"
-_POSSIBLE = r"(?<![가-힣][ \t]?)(?:이름|환자|보호자|주치의|담당의|담당의사|집도의|담당[ ]간호사|의사|간호사)"
+_CERTAIN = (
+    rf"(?:환자|보호자|산모|수진자|피보험자){any_of(GAP + spaced('성명'), GAP + '명', '(?:의)?' + GAP + any_of(spaced('이름'), '성함'))}"
+    rf"|(?<![가-힣])(?:{spaced('성명')}|성함)"
+)
+_POSSIBLE = rf"(?<![가-힣][ \t]?)(?:{spaced('이름')}|환자|보호자|주치의|담당의|담당의사|집도의|담당[ ]간호사|의사|간호사)"
 
 NAMES = Rule(
     "KoreanLabelledName",
@@ -51,7 +54,7 @@ BIRTH = Rule(
     "KoreanLabelledBirth",
     PersonalData.DATE_OF_BIRTH,
     (
-        rf"(?:생년월일|출생년월일|출생일자?|생일|출생(?={GAP}[:：]))(?:은|는|이)?{GAP}[:：=]?{GAP}\(?\K{any_of(_DATE, _SIX)}(?!\d|-\d)",
+        rf"(?:{spaced('생년월일')}|출생년월일|출생일자?|생일|출생(?={GAP}[:：]))(?:은|는|이)?{any_of(COLON, GAP)}\(?\K{any_of(_DATE, _SIX)}(?!\d|-\d)",
         rf"(?<!\d){any_of(_DATE, _SIX)}(?=\.?[ \t]?(?:출생|생(?![후존성리활명체])))",
     ),
 )
@@ -82,13 +85,16 @@ ADDRESS = Rule(
 RECORD = Rule(
     "KoreanLabelledRecordNumber",
     PersonalData.RECORD_NUMBER,
-    (rf"(?<![가-힣])(?:(?:환자|병원)[ ]?)?(?:등록|차트|병록|환자|의무기록)[ ]?번호(?:는)?{GAP}[:：=]?{GAP}\K(?:[A-Z]{{1,4}}-?)?\d[\d-]{{3,15}}(?![\d.])",),
+    (
+        rf"(?<![가-힣]|주민[ ]?)(?:(?:환자|병원)[ ]?)?(?:등록|차트|병록|환자|의무기록)[ ]?{spaced('번호')}(?:[ ]?\([^)\n]{{1,10}}\))?(?:는)?"
+        rf"{any_of(COLON, GAP)}[#＃]?[ ]?\K(?:[A-Z]{{1,4}}-?)?\d[\d-]{{3,15}}(?![\d.])",
+    ),
 )
 
 RESIDENT = Rule(
     "KoreanLabelledResidentNumber",
     PersonalData.KR_RRN,
-    (rf"(?:주민(?:등록)?[ ]?번호|외국인등록번호|RRN)(?:는)?{GAP}[:：=]?{GAP}\K\d{{6}}[ -]?[0-9](?:\d{{6}}|[*xX●]{{6}})(?![\d*])",),
+    (rf"(?:주민[ ]?(?:등록)?[ ]?{spaced('번호')}|외국인[ ]?등록[ ]?번호|RRN)(?:는)?{any_of(COLON, GAP)}\K\d{{6}}[ -]?[0-9](?:\d{{6}}|[*xX●]{{6}})(?![\d*])",),
     0.85,
 )
 """After its label also with a space, and masked: birthday and sex remain."""

@@ -11,7 +11,9 @@ from typing import NamedTuple
 from medfinetune_api.results_privacy import PersonalData
 
 GAP = r"[ \t]*"
-COLON = rf"{GAP}[:：=]{GAP}"
+LINE = rf"{GAP}(?:\n{GAP})?"
+"""A form may have the value on the line below its label."""
+COLON = rf"{GAP}[:：=|]{LINE}"
 
 
 class Rule(NamedTuple):
@@ -23,6 +25,11 @@ class Rule(NamedTuple):
     patterns: tuple[str, ...]
     score: float = 0.6
     """0 to 1: where findings overlap, the type of the highest is taken."""
+
+
+def spaced(word: str) -> str:
+    """A pattern for a word whose characters may stand apart, as forms have them."""
+    return r"[ ]{0,2}".join(word)
 
 
 def any_of(*words: str) -> str:

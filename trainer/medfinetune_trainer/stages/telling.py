@@ -14,8 +14,9 @@ from medfinetune_api.results_evaluation import EvaluationSummary
 from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import storage_errors, write_text
 from medfinetune_trainer.artifacts.lineage import Lineage, lineage_of, write
+from medfinetune_trainer.artifacts.quarantined import CARD
 from medfinetune_trainer.artifacts.signing import signer
-from medfinetune_trainer.report.card import CARD, card
+from medfinetune_trainer.report.card import card
 from medfinetune_trainer.report.checklist import checklist
 from medfinetune_trainer.report.run import run_of
 from medfinetune_trainer.report.write import write_report

@@ -14,6 +14,7 @@ from typing import Any
 
 from medfinetune_api.errors import Refusal
 from medfinetune_api.exits import Exit
+from medfinetune_api.layout import RunFolder
 
 from medfinetune_trainer.artifacts.signing import public_key
 from medfinetune_trainer.artifacts.verification import Verdict, verify
@@ -26,12 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="verify", description="Compare a run's folder with its lineage.json.")
     parser.add_argument("folder", type=Path, help="the run's folder, or what was fetched of it")
     parser.add_argument("--key", type=Path, help="the site's public key, PEM")
+    parser.add_argument("--whole", action="store_true", help="a file of the run that is not there is missing")
     arguments = parser.parse_args(argv)
     try:
-        verdict = verify(arguments.folder, public_key(arguments.key) if arguments.key else None, rendered)
+        verdict = verify(arguments.folder, public_key(arguments.key) if arguments.key else None, rendered, arguments.whole)
     except Refusal as refusal:
         return _tell({"problems": [_problem(refusal)]}, refusal.exit)
-    return _tell(as_json(verdict), Exit.OUTPUT_CONFLICT if verdict.problems else Exit.SUCCEEDED)
+    return _tell(as_json(verdict, arguments.folder), Exit.OUTPUT_CONFLICT if verdict.problems else Exit.SUCCEEDED)
 
 
 def rendered(root: Path) -> str:
@@ -42,13 +44,15 @@ def rendered(root: Path) -> str:
         return ""
 
 
-def as_json(verdict: Verdict) -> dict[str, Any]:
+def as_json(verdict: Verdict, root: Path) -> dict[str, Any]:
     """The verdict as one object."""
     return {
         "lineageSha256": verdict.lineage_sha256,
         "planSha256": verdict.plan_sha256,
         "signature": verdict.signature.value,
         "attempts": verdict.lineage.attempts.entries,
+        "attemptsChecked": RunFolder(root).attempts.is_file(),
+        "planChecked": RunFolder(root).plan.is_file(),
         "requester": json.loads(verdict.lineage.made_from.requester.to_json()),
         "verdicts": json.loads(verdict.lineage.verdicts.to_json()),
         "held": len(verdict.held),
