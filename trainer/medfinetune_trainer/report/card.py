@@ -25,7 +25,6 @@ from medfinetune_trainer.report.plan_facts import FULL_NAMES, method_facts, mixt
 from medfinetune_trainer.report.privacy import privacy_words
 from medfinetune_trainer.report.words import FEW, LIMITS, NOT_FOR_CLINICAL_DECISIONS, percent, scored
 
-CARD = "README.md"
 WORST = 20
 """Rows of what was forgotten at most; report.html has all."""
 LONGEST_DECISION = 4096

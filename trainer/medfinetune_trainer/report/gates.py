@@ -10,6 +10,7 @@ from medfinetune_api.layout import RunFolder
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results_gates import GateOutcome, GateReport, Release
 
+from medfinetune_trainer.artifacts.quarantined import SAYS
 from medfinetune_trainer.report.elements import Child, el, name, table
 from medfinetune_trainer.report.words import percent
 
@@ -37,7 +38,7 @@ class Judgement:
         """The loud part; empty where every gate holds."""
         names = ", ".join(self.failed)
         if self.stopped:
-            return f"Quarantined: this model failed {_gates(self.failed)} {names} and is not released. Use it for nothing."
+            return f"{SAYS} {_gates(self.failed)} {names} and is not released. Use it for nothing."
         return f"Released although it failed {_gates(self.failed)} {names}." if self.failed else ""
 
     @property
