@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medfinetune_api.results_screening import Detection, Unit
 from medfinetune_trainer.contamination.buckets import FOUND, bands
+from medfinetune_trainer.contamination.containment import CONTAINED
 from medfinetune_trainer.contamination.items import Item, item_of
 from medfinetune_trainer.contamination.matching import Questions, keys_of
 from medfinetune_trainer.contamination.ngrams import Grams, grams_of, jaccard, shingles
@@ -139,7 +140,8 @@ def test_every_question_is_found_with_itself_and_nothing_below_the_threshold(ask
     assert all(pairs[k, len(known) + k] is Detection.EXACT for k in range(len(asked_)))
     for (question, row), method in pairs.items():
         one, other = (shingles([each.prompt], grams_of("en")) for each in (questions[question], records[row]))
-        assert method is not Detection.NGRAM or jaccard(one, other) >= threshold
+        held = len(set(one.tolist()) & set(other.tolist())) / max(1, len(one))
+        assert method is not Detection.NGRAM or jaccard(one, other) >= threshold or held >= CONTAINED
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.8, 1.0])
@@ -208,6 +210,28 @@ def test_a_question_is_known_again_in_free_text_and_a_form_is_not() -> None:
     same_form = record("en", ASKED["en"], ["sarcoidosis", "dementia"])
     pairs = found([vignette, form], [chat, explained, same_form, record("en", ASKED["en"])])
     assert pairs == {(0, 0): Detection.NORMALISED, (0, 1): Detection.EXACT}
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_question_is_known_again_within_a_longer_text(language: str) -> None:
+    """One of several in a conversation, after a long instruction, or in the system's turn, word for word; and other cases of the same kind are none of them."""
+    questions = vignettes(language, 40, seed=6)
+    lettered = ["\n".join([each.question, *(f"{letter}) {option}" for letter, option in zip("ABCD", each.options, strict=True))]) for each in questions]
+    preface = " ".join(f"word{number}" for number in range(120))
+
+    def chat(*turns: tuple[str, str]) -> Record:
+        return replace(record(language, ""), messages=tuple(Message(role, text) for role, text in turns))
+
+    rounds = [(("user", one), ("assistant", "A"), ("user", other), ("assistant", "B")) for one, other in zip(lettered[::2], lettered[1::2], strict=True)]
+    records = [
+        *(chat(*turns) for turns in rounds),
+        *(chat(("user", f"{preface}\n{text}"), ("assistant", "A")) for text in lettered),
+        *(chat(("system", text), ("user", "Go on."), ("assistant", "A")) for text in lettered),
+        *(chat(("user", f"{preface}\n{each.question}"), ("assistant", "A")) for each in related(language, 40, seed=6)),
+    ]
+    pairs = found(questions, records).keys()
+    assert all((at, row) in pairs for at in range(40) for row in (at // 2, 20 + at, 60 + at))
+    assert not any((at, 100 + at) in pairs for at in range(40))
 
 
 def test_the_order_of_options_does_not_matter_and_a_number_does() -> None:

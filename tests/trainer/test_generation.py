@@ -176,7 +176,7 @@ def test_letters_are_read_in_other_languages_and_for_any_options() -> None:
 @pytest.mark.parametrize(
     ("answer", "named"),
     {
-        "정답은 A와 C입니다.": "AC", "정답: A, C입니다": "AC", "정답: A와 C": "AC", "정답:\nB, D": "BD", 
+        "정답은 A와 C입니다.": "AC", "정답: A, C입니다": "AC", "정답: A와 C": "AC", "정답:\nB, D": "BD",
         "A와 B는 틀리고\n정답은 C, D": "CD", "A, D가 맞다": "AD",
         "答案是A和C": "AC", "答えはBとDです。": "BD", "The answers are A and C.": "AC", "Respuestas: B, D": "BD",
         "Réponses : A et D\nB est faux": "AD", "Aún no": "",

@@ -10,9 +10,10 @@ import numpy as np
 from medfinetune_api.results_screening import Detection
 
 from medfinetune_trainer.contamination.buckets import Buckets, Keys, bucket_keys
+from medfinetune_trainer.contamination.containment import Containment
 from medfinetune_trainer.contamination.items import Item, Text
 from medfinetune_trainer.contamination.ngrams import jaccard
-from medfinetune_trainer.contamination.texts import comparable
+from medfinetune_trainer.contamination.texts import Kind, comparable
 
 STRICTEST = tuple(Detection)
 
@@ -49,6 +50,7 @@ class Questions:
         self._exact, self._normalised = _by(texts, "exact"), _by(texts, "normalised")
         self._long = [(number, text) for number, text in texts if text.shingles.size]
         self._buckets = Buckets(bucket_keys([text.shingles for _, text in self._long], threshold))
+        self._containment = Containment([text.shingles for _, text in self._long])
 
     def matches(self, records: Sequence[Item], keys: Keys) -> list[Matches]:
         """What each of `records` resembles; `keys` (N, B) are the buckets of their texts that have n-grams, in order."""
@@ -61,7 +63,14 @@ class Questions:
             (row, text), (question, asked) = long[at], self._long[entry]
             if comparable(text.kind, asked.kind) and (similarity := jaccard(text.shingles, asked.shingles)) >= self._threshold:
                 keep_better(found[row], question, Match(Detection.NGRAM, similarity))
+        for row, text in long:
+            if text.kind is Kind.TEXT:
+                self._keep_held(found[row], text)
         return found
+
+    def _keep_held(self, matches: Matches, text: Text) -> None:
+        for entry, share in self._containment.held(text.shingles):
+            keep_better(matches, self._long[entry][0], Match(Detection.NGRAM, share))
 
     def _keep_equal(self, matches: Matches, text: Text) -> None:
         equals = ((Detection.EXACT, self._exact.get(text.exact, ())), (Detection.NORMALISED, self._normalised.get(text.normalised, ())))

@@ -3,7 +3,7 @@
 An exam question is its stem with its options, in whatever order these stand: the same stem with other options is another question where the stem is a form
 ("which of the following is true?"), and the same one where the stem is a case, which then is most of the text. A free-text record is what the user says, and
 that together with the answer: a question may stand in either. A stem by itself is compared with free text only, and only where it is long enough to be more
-than a form.
+than a form. Of a conversation each turn is a text, too: one of several may be the question.
 
 Lines are compared as a set, each without its enumeration (`A.`, `1)`, `①`), so that it does not matter whether options stand in the record's fields or in
 the text that a user wrote.
@@ -64,10 +64,12 @@ def question_views(record: Record) -> tuple[View, ...]:
 
 
 def record_views(record: Record) -> tuple[View, ...]:
-    """The texts of a training record, the one that stands for it first: an exam's with its options; else all turns, and the user's alone."""
+    """The texts of a training record, the one that stands for it first: an exam's with its options; else all turns, the user's, and each of a conversation."""
     if record.answer >= 0:
         return _exam_views(record)
-    return _views(("\n".join(message.content for message in record.messages if message.role != "system"), _user(record)))
+    spoken = [message.content for message in record.messages if message.role != "system"]
+    system = [message.content for message in record.messages if message.role == "system"]
+    return _views(tuple(dict.fromkeys(("\n".join(spoken), _user(record), *(spoken if len(spoken) > 2 else ()), *system))))
 
 
 def normalise(text: str) -> str:
