@@ -23,13 +23,13 @@ from support.operator_process import operating
 
 DEFINITION = "medfinetunes.medfinetune.io"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
-WARD, OPERATOR = "ward", "medfinetune-operator"
+WARD, OPERATOR, HEAD = "ward", "medfinetune-operator", "head"
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A cluster without this product, whose namespaces enforce the restricted pod-security level."""
-    with ControlPlane(tmp_path_factory.mktemp("installed"), crd=False) as started:
+    with ControlPlane(tmp_path_factory.mktemp("installed"), crd=False, users={HEAD: ()}) as started:
         for name in (NAMESPACE, WARD):
             started.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
         yield started
@@ -94,11 +94,11 @@ def short_name(cluster: ControlPlane) -> str:
     return str(name)
 
 
-def left_over(cluster: ControlPlane) -> list[str]:
+def of_release(cluster: ControlPlane) -> list[Manifest]:
     """What is there of the release, pods that are about to go left out."""
     kinds = sorted({each["kind"] for each in render(SITES["everything"])} - {"Pod", "PodMonitor", "ServiceMonitor", "PrometheusRule"})
     selector = f"app.kubernetes.io/instance={RELEASE}"
-    return [each["metadata"]["name"] for each in listed(cluster, ",".join(kinds), "--all-namespaces", "--selector", selector)]
+    return listed(cluster, ",".join(kinds), "--all-namespaces", "--selector", selector)
 
 
 class TestDefaultInstall:
@@ -158,7 +158,7 @@ def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, 
     assert (run(cluster), short_name(cluster)) == (begun, "old")
     words = release.helm("uninstall")
     assert f"[CustomResourceDefinition] {DEFINITION}" in words
-    assert (run(cluster), left_over(cluster)) == (begun, [DEFINITION])
+    assert (run(cluster), [each["metadata"]["name"] for each in of_release(cluster)]) == (begun, [DEFINITION])
     release.install()
     assert (run(cluster), short_name(cluster)) == (begun, "mft")
     release.helm("uninstall")
@@ -173,11 +173,23 @@ def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, 
     wait_until("the definition to go, for it was not to be kept", lambda: DEFINITION not in cluster.kubectl("get", "crds", "-o", "name").stdout)
 
 
+def test_the_admin_of_a_namespace_installs_what_needs_no_right_in_the_cluster(cluster: ControlPlane) -> None:
+    cluster.kubectl("create", "rolebinding", HEAD, "--namespace", NAMESPACE, "--clusterrole", "admin", "--user", HEAD)
+    mine = Installed(cluster, user=HEAD)
+    with pytest.raises(HelmError, match=r"customresourcedefinitions.* is forbidden"):
+        mine.install()
+    notes = mine.install(watchNamespaces=[WARD], crds={"enabled": False}, rbac={"create": False})
+    assert f"kubectl apply --namespace {WARD} -f manifest.yaml" in notes
+    assert f"The CustomResourceDefinition {DEFINITION} is not part of this release" in notes
+    assert {"NetworkPolicy", "Role", "ServiceAccount"} & {each["kind"] for each in of_release(cluster)} == {"NetworkPolicy", "ServiceAccount"}
+    mine.helm("uninstall")
+
+
 def test_everything_installs_once_its_monitors_are_known(cluster: ControlPlane, release: Installed) -> None:
     everything = SITES["everything"]
     with pytest.raises(HelmError, match=r'no matches for kind "PodMonitor" in version "monitoring.coreos.com/v1"\nensure CRDs are installed first'):
         release.install(**everything)
-    assert left_over(cluster) == []
+    assert of_release(cluster) == []
     cluster.apply(*definitions())
     wait_until("monitors to be served", lambda: cluster.kubectl("get", "podmonitors,servicemonitors,prometheusrules", check=False).returncode == 0)
     notes = release.install(**everything)

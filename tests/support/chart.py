@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 from cluster.control_plane import ControlPlane
+from cluster.credentials import ADMIN
 from cluster.processes import SECONDS
 from cluster.programs import VERSION, program
 from medfinetune_operator.settings import Settings
@@ -79,14 +80,14 @@ def only(manifests: Sequence[Manifest], kind: str, name: str | None = None) -> M
 
 
 class Installed:
-    """The chart as a release of `cluster`."""
+    """The chart as a release of `cluster`, in the hands of `user`."""
 
-    def __init__(self, cluster: ControlPlane, release: str = RELEASE, namespace: str = NAMESPACE) -> None:
-        self._cluster, self.release, self.namespace = cluster, release, namespace
+    def __init__(self, cluster: ControlPlane, release: str = RELEASE, namespace: str = NAMESPACE, user: str = ADMIN) -> None:
+        self.release, self.namespace, self._kubeconfig = release, namespace, cluster.kubeconfig_for(user)
 
     def helm(self, verb: str, *arguments: str | Path, values: Mapping[str, Any] | None = None) -> str:
         """`helm VERB RELEASE` in the release's namespace. Raises HelmError."""
-        return helm(verb, self.release, *arguments, "--namespace", self.namespace, values=values, kubeconfig=self._cluster.kubeconfig)
+        return helm(verb, self.release, *arguments, "--namespace", self.namespace, values=values, kubeconfig=self._kubeconfig)
 
     def install(self, **values: Any) -> str:
         """Install the chart; what helm prints, NOTES.txt at its end. Nothing is waited for: where no node is, no pod gets ready."""
