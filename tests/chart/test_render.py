@@ -69,3 +69,10 @@ def test_every_object_says_whose_it_is(manifests: list[Manifest]) -> None:
 def test_an_older_kubernetes_is_refused() -> None:
     with pytest.raises(HelmError, match=r"chart requires kubeVersion: >=1\.30\.0-0 which is incompatible with Kubernetes v1\.29\.9"):
         render(kube_version="v1.29.9")
+
+
+def test_names_fit_whatever_the_release_is_called() -> None:
+    longest = "a" * 53
+    for each in render(SITES["everything"], release=longest, namespace="b" * 63):
+        assert len(each["metadata"]["name"]) <= 63 or each["kind"] == "CustomResourceDefinition", each["metadata"]["name"]
+        assert all(len(value) <= 63 for value in each["metadata"]["labels"].values())

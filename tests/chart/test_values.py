@@ -101,6 +101,7 @@ def test_a_wrong_type_is_refused_at_every_leaf() -> None:
     ("place", "value"),
     [
         ("/operator/runAsUser", 0),
+        ("/fullnameOverride", "no.service"),
         ("/operator/image/digest", "sha256:abc"),
         ("/trainer/image/tag", "a tag"),
         ("/operator/times/leaseSeconds", 1),
