@@ -57,6 +57,16 @@ def test_every_language_task_and_subject_has_a_row_and_what_was_forgotten_is_mar
     assert changes(TASKS[:1], {"medqa": pairs(0, 5, 95)}, threshold=0.049, seed=0)[0].forgotten
 
 
+def test_a_question_that_several_tasks_ask_counts_once_in_its_language() -> None:
+    """Else one file in three tasks would rule out a loss that it cannot: 40 unchanged answers an interval of 120."""
+    asked, again = pairs(0, 4, 36), pairs(0, 30, 10)
+    others = [(before.model_copy(update={"question": "f" * 64}), after.model_copy(update={"question": "f" * 64})) for before, after in pairs(1, 0, 0)]
+    tasks = [task_plan(name=name, path="nurse.csv", format=Format.KORMEDMCQA, language="ko") for name in ("letters", "written")]
+    language, *alone = changes(tasks, {"letters": asked, "written": again + others}, threshold=0.05, seed=0)
+    assert (language.before.n, language.comparison.n, language.comparison.lost, language.comparison.gained) == (41, 41, 4, 1)
+    assert [row.after.n for row in alone] == [40, 41]
+
+
 OUTCOMES = st.lists(st.tuples(st.booleans(), st.booleans(), st.sampled_from(["", "law", "ward"])), max_size=25)
 
 

@@ -160,13 +160,13 @@ def test_what_was_not_measured_fails_its_gate_and_says_so(plan: RunPlan, asked: 
     assert "not measured, and so not passed" in found.sentence
 
 
-def answered(folder: RunFolder, right: list[bool], first: int = 0, f1: float = 0.5) -> None:
+def answered(folder: RunFolder, right: list[bool], first: int = 0, f1: float = 0.5, task: str = "exam") -> None:
     """What the tuned model of a run answered to questions numbered from `first`; every other one is of subject law."""
     rows = [
         Answer(where=f"exam.jsonl:{number}", question=f"{first + number:064x}", subject=("law", "doctor")[number % 2], right=answer, measured={"F1": f1})
         for number, answer in enumerate(right)
     ]
-    write_answers(folder, "tuned", "exam", rows)
+    write_answers(folder, "tuned", task, rows)
 
 
 def test_another_run_is_compared_question_by_question(tmp_path: Path) -> None:
@@ -187,6 +187,30 @@ def test_another_run_is_compared_question_by_question(tmp_path: Path) -> None:
     moved = decide(plan, gate(task="exam", max_drop=1, against="earlier-00000000"), summary())
     assert not moved.passed
     assert "asked other questions in task exam: 100, of 100 here 99 the same" in moved.sentence
+
+
+def test_a_file_in_two_tasks_weighs_no_more_than_in_one(tmp_path: Path) -> None:
+    plan = filled_run(tmp_path)
+    (task,) = plan.evaluation.tasks
+    twice = (task, task.model_copy(update={"name": "again"}), task.model_copy(update={"name": "learnt", "seen": True}))
+    plan = plan.model_copy(update={"evaluation": plan.evaluation.model_copy(update={"tasks": twice})})
+    other = RunFolder(tmp_path / "earlier-00000000")
+    for folder in (other, plan.folder):
+        for name in ("exam", "again"):
+            answered(folder, [True] * 40, task=name)
+    found = decide(plan, gate(language="en", max_drop=0.05, against="earlier-00000000"), summary())
+    assert (found.n, found.high, found.passed) == (40, greatest_loss(40, 0, 0), False)
+    answered(plan.folder, [True] * 39, task="again")
+    fewer = decide(plan, gate(task="again", max_drop=1, against="earlier-00000000"), summary())
+    assert "asked other questions in task again: 40, of 39 here 39 the same" in fewer.sentence
+
+
+def test_no_change_among_few_does_not_rule_out_a_loss(plan: RunPlan) -> None:
+    """60 answers of which none changed: the bootstrap alone would end at 5 points and less, Tango's interval at 6."""
+    unchanged = summary(exam([True] * 60, [True] * 60))
+    found, bootstrap = decide(plan, gate(task="exam", max_drop=0.05), unchanged), compare([True] * 60, [True] * 60)
+    assert (found.passed, found.high) == (False, greatest_loss(60, 0, 0))
+    assert -bootstrap.low <= 0.05 < found.high
 
 
 def test_a_gate_that_could_only_fail_is_refused_before_anything_is_trained(tmp_path: Path) -> None:

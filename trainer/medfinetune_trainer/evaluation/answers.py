@@ -7,8 +7,8 @@ question. Equal questions are found by the hash of what was asked: another file,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, TypeVar
 
 from medfinetune_api.base import Contract
 from medfinetune_api.errors import OutputConflict
@@ -18,6 +18,8 @@ from medfinetune_api.scalars import Count, Fraction, Sha256
 from pydantic import Field, ValidationError
 
 from medfinetune_trainer.artifacts.files import write_text
+
+T = TypeVar("T")
 
 
 class Answer(Contract):
@@ -55,6 +57,16 @@ def read_answers(folder: RunFolder, variant: str, task: str) -> list[Answer]:
         found = "no such file" if isinstance(error, FileNotFoundError) else "lines that are no answers"
         remedy = "Name a run that evaluated this task with this version; evaluate it again where its files are damaged."
         raise OutputConflict(str(file), found=found, expected=f"what {variant} answered to {task}", remedy=remedy) from None
+
+
+def once(tasks: Iterable[Sequence[T]], question: Callable[[T], str]) -> list[T]:
+    """What several tasks of a language asked, without what an earlier one had asked: one file in two tasks says nothing twice."""
+    found, asked = list[T](), set[str]()
+    for answers in tasks:
+        new = [answer for answer in answers if question(answer) not in asked]
+        asked.update(map(question, new))
+        found += new
+    return found
 
 
 def paired(before: Sequence[Answer], after: Sequence[Answer]) -> list[tuple[Answer, Answer]]:

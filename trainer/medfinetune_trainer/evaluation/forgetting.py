@@ -14,7 +14,7 @@ from medfinetune_api.choices import GateMetric, TextMetric
 from medfinetune_api.plan_evaluation import TaskPlan
 from medfinetune_api.results_evaluation import Change, Comparison, Mean, Score
 
-from medfinetune_trainer.evaluation.answers import Answer
+from medfinetune_trainer.evaluation.answers import Answer, once
 from medfinetune_trainer.evaluation.comparison import compare, compare_means, corrected, mean
 from medfinetune_trainer.evaluation.statistics import score
 
@@ -73,7 +73,8 @@ def _measured_parts(tasks: Sequence[TaskPlan], answered: Mapping[str, Pairs]) ->
 def _parts(tasks: Sequence[TaskPlan], answered: Mapping[str, Pairs]) -> Iterator[Part]:
     unseen = [task for task in tasks if not task.seen and answered[task.name]]
     for language in sorted({task.language for task in unseen}):
-        yield Part(None, language, None, False, [pair for task in unseen if task.language == language for pair in answered[task.name]])
+        asked = once((answered[task.name] for task in unseen if task.language == language), lambda pair: pair[1].question)
+        yield Part(None, language, None, False, asked)
     for task in tasks:
         pairs = answered[task.name]
         if pairs:

@@ -17,7 +17,7 @@ from medfinetune_api.results_calibration import Abstention, Calibration
 from medfinetune_api.results_evaluation import EvaluationSummary, Orders, Score, TaskScores
 
 from medfinetune_trainer.evaluation import results
-from medfinetune_trainer.evaluation.answers import Answer, write_answers
+from medfinetune_trainer.evaluation.answers import Answer, once, write_answers
 from medfinetune_trainer.evaluation.calibration import abstention, calibration, confidence
 from medfinetune_trainer.evaluation.comparison import compare, corrected
 from medfinetune_trainer.evaluation.forgetting import changes
@@ -164,5 +164,7 @@ def _orders(plan: RunPlan, variant: str, task: TaskPlan) -> Orders | None:
 
 
 def _by_language(tasks: Sequence[TaskPlan], answers: ByTask) -> Mapping[str, Score]:
-    """Every question of a language counts once, whichever task asks it; those that were trained on count in none."""
-    return score_by((task.language, bool(answer.right)) for task in tasks if not task.seen for answer in answers.get(task.name, ()))
+    """Every question of a language counts once, as the first task that asks it; those that were trained on count in none."""
+    unseen = [task for task in tasks if not task.seen and answers.get(task.name)]
+    languages = {task.language: [answers[other.name] for other in unseen if other.language == task.language] for task in unseen}
+    return score_by((language, bool(answer.right)) for language, found in languages.items() for answer in once(found, lambda answer: answer.question))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from medfinetune_api.choices import GateMetric
@@ -12,7 +12,7 @@ from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_evaluation import GatePlan
 from medfinetune_api.results_evaluation import Comparison
 
-from medfinetune_trainer.evaluation.answers import Answer, paired, read_answers
+from medfinetune_trainer.evaluation.answers import Answer, once, paired, read_answers
 from medfinetune_trainer.evaluation.calibration import calibration
 from medfinetune_trainer.evaluation.comparison import compare, compare_means, mean
 from medfinetune_trainer.gates.measurement import Measurement, NotMeasured
@@ -23,7 +23,8 @@ Pairs = Sequence[tuple[Answer, Answer]]
 
 def level(plan: RunPlan, gate: GatePlan) -> Measurement:
     """A figure of the tuned model over the gate's language or subject. Raises NotMeasured."""
-    answers = [answer for task in tasks_of(plan, gate) for answer in _read(plan.folder, "tuned", task.name) if _looked_at(gate, answer)]
+    asked = once((_read(plan.folder, "tuned", task.name) for task in tasks_of(plan, gate)), lambda answer: answer.question)
+    answers = [answer for answer in asked if _looked_at(gate, answer)]
     seed = plan.training.seed
     if gate.metric is GateMetric.CALIBRATION_ERROR:
         sure = [(answer.confidence, bool(answer.right)) for answer in answers if answer.confidence is not None]
@@ -37,19 +38,19 @@ def level(plan: RunPlan, gate: GatePlan) -> Measurement:
 
 def against_base(plan: RunPlan, gate: GatePlan) -> Comparison:
     """The tuned model against the base. Raises NotMeasured."""
-    pairs = [pair for task in tasks_of(plan, gate) for pair in paired(_read(plan.folder, "base", task.name), _read(plan.folder, "tuned", task.name))]
+    pairs = (paired(_read(plan.folder, "base", task.name), _read(plan.folder, "tuned", task.name)) for task in tasks_of(plan, gate))
     return _compared(plan, gate, pairs, "base and tuned model")
 
 
 def against_run(plan: RunPlan, gate: GatePlan) -> Comparison:
     """The tuned model against that of another run, question by question. Raises NotMeasured."""
     other = RunFolder(Path(plan.mounts.output) / str(gate.against))
-    pairs = [pair for task in tasks_of(plan, gate) for pair in _same(plan.folder, other, task.name)]
+    pairs = (_same(plan.folder, other, task.name) for task in tasks_of(plan, gate))
     return _compared(plan, gate, pairs, f"this run and {gate.against}")
 
 
-def _compared(plan: RunPlan, gate: GatePlan, pairs: Pairs, whose: str) -> Comparison:
-    looked_at = [pair for pair in pairs if _looked_at(gate, pair[1])]
+def _compared(plan: RunPlan, gate: GatePlan, tasks: Iterable[Pairs], whose: str) -> Comparison:
+    looked_at = [pair for pair in once(tasks, lambda pair: pair[1].question) if _looked_at(gate, pair[1])]
     if gate.metric is GateMetric.ACCURACY:
         if not looked_at:
             raise NotMeasured(f"{whose} have no answers in common there")
