@@ -20,7 +20,10 @@ run: $(VENV)/.trainer    ## Install, then run examples/01-minimal on this machin
 run-real: $(VENV)/.trainer    ## Train and evaluate on real MedQA and KorMedMCQA (needs MEDFINETUNE_TEST_DATA)
 	$(BIN)/python -m benchmarks.real
 
+# For tests of the report in a browser: one of them says so where they are missing.
+BROWSER := chromium fonts-noto-cjk
 test: $(VENV)/.dev    ## Install, then pass the tests
+	-tests/packages.sh $(BROWSER)
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 
 # Only where it is given to make itself: a KUBECONFIG of the caller's shell names a cluster that is not for tests.
@@ -54,9 +57,10 @@ generate: $(VENV)/.dev    ## Generate crds/*.yaml, docs/reference.md, docs/refus
 	$(BIN)/python -m medfinetune_api.refusals docs/refusals.md
 	$(BIN)/python -m dashboards
 
-picture: $(VENV)/.dev    ## The report of the minimal example's run as docs/images/report.png (needs Chromium)
+picture: $(VENV)/.dev    ## The pictures in docs/images: the reports of two runs, as Chromium shows them
+	tests/packages.sh $(BROWSER)
 	$(BIN)/python examples/01-minimal/run.py
-	$(BIN)/python docs/images/picture.py out
+	PYTHONPATH=tests:examples $(BIN)/python docs/images/picture.py out
 
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 ENGINE ?= docker

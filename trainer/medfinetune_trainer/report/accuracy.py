@@ -60,8 +60,8 @@ def _contamination(task: TaskScores) -> str:
     if clean is None or not clean.contaminated:
         return "none found" if clean else "not measured"
     if clean.tuned and clean.tuned.n == task.tuned.n:
-        return f"{clean.contaminated:,} questions, not asked"
-    return f"{clean.contaminated:,} questions; tuned without them {scored(clean.tuned)}, n = {clean.tuned.n if clean.tuned else 0:,}"
+        return f"{clean.contaminated:,} left out, not asked"
+    return f"{clean.contaminated:,} of {task.questions:,}; tuned without them {scored(clean.tuned)}, n = {clean.tuned.n if clean.tuned else 0:,}"
 
 
 def _subjects(task: TaskScores, compared: Compared) -> Element:

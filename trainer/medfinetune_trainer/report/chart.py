@@ -14,6 +14,8 @@ from medfinetune_trainer.report.words import figure
 WIDTH, HEIGHT = 720, 260
 LEFT, RIGHT, TOP, BOTTOM = 64, 708, 28, 222
 """The drawing area, in the units of the view box."""
+ROOM = 14
+"""On either side, for the longest figure beside an axis and half of the last one below it."""
 MARKS = 12
 """Marks on a line at most: they tell lines apart, and hide none."""
 STYLES = 6
@@ -62,7 +64,7 @@ def chart(title: str, across: str, up: str, lines: Sequence[Line], from_zero: bo
     axes = Axes(_range(across_all), _range(_heights(drawn, from_zero), margin=0.05), whole=all(x == int(x) for x in across_all))
     parts = [*_grid(axes), *(part for number, line in enumerate(drawn) for part in _series(axes, number, line))]
     words = [el("text", up, x=LEFT - 56, y=16, class_="axis"), el("text", across, x=RIGHT, y=HEIGHT - 4, text_anchor="end", class_="axis")]
-    picture = el("svg", *parts, *words, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=f"{title}: {'; '.join(map(_told, drawn))}")
+    picture = el("svg", *parts, *words, viewBox=f"{-ROOM} 0 {WIDTH + 2 * ROOM} {HEIGHT}", role="img", aria_label=f"{title}: {'; '.join(map(_told, drawn))}")
     return el("figure", el("figcaption", title), picture, el("p", *(_entry(number, line) for number, line in enumerate(drawn)), class_="legend"))
 
 

@@ -16,7 +16,7 @@ h3 { font-size: 1rem; margin: 1.5rem 0 .5rem; } details details { margin-left: 1
 p { max-width: 46rem; }
 .state { margin: .25rem 0 1rem; color: var(--soft); }
 .notice { border-left: 4px solid var(--warn); background: var(--raised); padding: .6rem .9rem; margin: 1rem 0; }
-.soft, caption, figcaption { color: var(--soft); font-size: .9rem; }
+.soft, caption, figcaption { color: var(--soft); font-size: .9rem; } table .soft, caption { font-size: 1em; }
 .wide, figure { overflow-x: auto; } .wide { margin: .75rem 0; }
 nav { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: 1.25rem 0; font-size: .9rem; } a { color: var(--s0); }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
@@ -24,12 +24,13 @@ caption { text-align: left; padding-bottom: .35rem; min-width: min(34rem, 80vw);
 th, td { padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--rule); overflow-wrap: break-word; }
 .under { display: block; color: var(--soft); font-size: .85em; }
 th { font-weight: 600; overflow-wrap: normal; vertical-align: bottom; } td.n, th.n { text-align: right; } td.n:not(:last-child) { white-space: nowrap; }
+td.n:last-child { min-width: 6rem; }
 dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .2rem 1.25rem; margin: .75rem 0; font-size: .95rem; }
 dt { color: var(--soft); } dd { margin: 0; }
 figure { margin: 1.25rem 0; break-inside: avoid; } figure > svg { width: 100%; min-width: 40rem; max-width: 46rem; height: auto; display: block; }
 .beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(28rem, 100%), 1fr)); gap: 0 1.5rem; } .beside figure { margin-top: .5rem; }
 svg text { fill: var(--soft); font: 12px system-ui, sans-serif; } svg .axis { fill: var(--ink); }
-.beside svg { min-width: 28rem; } .beside svg text { font-size: 18px; }
+.beside figure > svg { min-width: 28rem; } .beside svg text { font-size: 18px; }
 .grid { stroke: var(--rule); stroke-width: 1; } .tick { stroke: var(--soft); stroke-width: 1; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; } .mark { fill: var(--paper); stroke-width: 1.6; }
 .s0 { stroke: var(--s0); } .s1 { stroke: var(--s1); } .s2 { stroke: var(--s2); }
@@ -42,7 +43,8 @@ pre { background: var(--raised); padding: .8rem; overflow-x: auto; font-size: .8
 summary { cursor: pointer; } code { font-size: .9em; }
 @media print { :root { --ink: #000; --soft: #333; --rule: #bbb; --paper: #fff; --raised: #fff; --warn: #9a3412;
   --s0: #0072b2; --s1: #d55e00; --s2: #00794f; --s3: #a8548a; --s4: #8a6d00; --s5: #444c56; }
-  body { max-width: none; padding: 0; font-size: 10pt; } nav { display: none; } h2, h3, caption, figcaption { break-after: avoid; } tr { break-inside: avoid; }
-  .wide, figure { overflow: visible; } table { font-size: 7.5pt; } th, td { padding-right: .45rem; } .interval { width: 130px; }
-  figure > svg, .beside svg { min-width: 0; } pre { white-space: pre-wrap; } }
+  :root { font-size: 10pt; } body { max-width: none; padding: 0; } nav { display: none; }
+  h2, h3, caption, figcaption { break-after: avoid; } tr { break-inside: avoid; }
+  .wide, figure { overflow: visible; } table { font-size: .75rem; } th, td { padding-right: .45rem; } .interval { width: 130px; }
+  figure > svg, .beside figure > svg { min-width: 0; } pre { white-space: pre-wrap; } }
 """
