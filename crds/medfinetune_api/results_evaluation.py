@@ -170,6 +170,8 @@ class TaskScores(Contract):
     """Of the untuned base, by what else tells questions apart: `year=2022`, `law=yes`."""
     tuned_by_group: ByGroup = Field(default_factory=dict)
     """Of the tuned model, likewise."""
+    comparison_by_group: Annotated[Mapping[GroupLabel, Comparison], Field(max_length=1024)] = Field(default_factory=dict)
+    """The tuned model against the base in each of these; p_holm over them."""
     comparison: Comparison | None = None
     """The tuned model against the base."""
     base_calibration: Calibration | None = None

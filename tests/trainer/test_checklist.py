@@ -12,13 +12,13 @@ import pytest
 from medfinetune_api.choices import PrivacyAction
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results_calibration import Calibration
-from medfinetune_api.results_evaluation import Clean, EvaluationSummary, Orders
+from medfinetune_api.results_evaluation import Clean, EvaluationSummary, Orders, TextScores
 from medfinetune_api.results_gates import GateOutcome, Release
 from medfinetune_api.results_privacy import PrivacyReport
 from medfinetune_api.results_screening import ContaminationReport
 from medfinetune_trainer.artifacts.maker import Requester
 from medfinetune_trainer.artifacts.verification import verify
-from medfinetune_trainer.evaluation.comparison import compare
+from medfinetune_trainer.evaluation.comparison import compare, compare_means
 from medfinetune_trainer.evaluation.statistics import score
 from medfinetune_trainer.report.card import card, plain
 from medfinetune_trainer.report.checklist import checklist, markdown
@@ -112,6 +112,21 @@ def worse(run: Run) -> Run:
     return replace(run, summary=run.summary.model_copy(update={"tasks": (run.summary.tasks[0].model_copy(update={"comparison": lost}),)}))
 
 
+def worse_in_words(run: Run) -> Run:
+    """Free text lost 60 points; the examination nothing."""
+    assert run.summary
+    fell = compare_means([0.8] * 80, [0.2] * 80)
+    text = TextScores(task="notes", language="en", version="1", questions=80, available=80, seen=False, base={}, tuned={}, comparisons={"F1": fell})
+    return replace(run, summary=run.summary.model_copy(update={"texts": (text,)}))
+
+
+def trained_on(run: Run) -> Run:
+    """Whatever was measured was measured on questions that were trained on."""
+    assert run.summary
+    seen = {part: tuple(each.model_copy(update={"seen": True}) for each in getattr(run.summary, part)) for part in ("tasks", "changes")}
+    return replace(run, summary=run.summary.model_copy(update=seen))
+
+
 def forgetful(run: Run) -> Run:
     assert run.summary
     [change] = run.summary.changes
@@ -129,6 +144,12 @@ SPOILT: list[tuple[Callable[[Run], Run], dict[str, State], str]] = [
     (lambda run: replace(run, contamination=contamination(run.plan, 8)), {"contamination": State.OPEN}, "8 of 80 questions resemble"),
     (lambda run: replace(run, contamination=contamination(run.plan, 8, "Remove")), {}, "action Remove"),
     (worse, {"base": State.FAILED}, "-75.0 points"),
+    (worse_in_words, {"base": State.FAILED}, "notes F1 -60.0 points"),
+    (
+        trained_on,
+        dict.fromkeys(("languages", "subjects", "base", "forgetting", "calibration", "option-order"), State.OPEN),
+        "questions that were not trained on",
+    ),
     (forgetful, {"forgetting": State.FAILED}, "1 of 1 tasks, languages and subjects lost more"),
     (stopped, {"gates": State.FAILED, "released": State.FAILED}, "Below 10 %."),
 ]

@@ -9,7 +9,9 @@ from medfinetune_api.choices import Format
 from medfinetune_api.results_evaluation import EvaluationSummary, Orders, TaskScores
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.records import Message, Record
-from medfinetune_trainer.evaluation.groups import groups_of, score_by_group
+from medfinetune_trainer.evaluation.answers import Answer
+from medfinetune_trainer.evaluation.comparison import compare, corrected
+from medfinetune_trainer.evaluation.groups import compare_by_group, groups_of, score_by_group
 from medfinetune_trainer.evaluation.statistics import score
 from medfinetune_trainer.report.groups import groups
 from support.records import real_data, source
@@ -42,6 +44,17 @@ def test_a_label_that_all_bear_tells_nothing_apart() -> None:
     assert score_by_group([]) == {}
 
 
+def test_a_change_within_a_group_has_its_interval_and_says_whether_it_is_noise() -> None:
+    def answer(number: int, right: bool, law: bool) -> Answer:
+        return Answer(where="f", question=f"{number:064x}", groups=("year=2022", f"law={'yes' if law else 'no'}"), right=right)
+
+    pairs = [(answer(number, number % 2 == 0, number < 40), answer(number, number >= 40, number < 40)) for number in range(100)]
+    found = compare_by_group(pairs, seed=2)
+    law, other = compare([number % 2 == 0 for number in range(40)], [False] * 40, 2), compare([number % 2 == 0 for number in range(60)], [True] * 60, 2)
+    assert found == corrected({"law=no": other, "law=yes": law})
+    assert compare_by_group([], seed=2) == {}
+
+
 def test_the_report_shows_groups_and_orders_and_nothing_where_there_are_none() -> None:
     plain = TaskScores(
         task="t", language="ko", version="1.0", questions=40, available=40, seen=False, tuned=score([True]), base_by_subject={}, tuned_by_subject={}
@@ -49,9 +62,16 @@ def test_the_report_shows_groups_and_orders_and_nothing_where_there_are_none() -
     assert groups(summary(plain)) == []
     by_group = {"year=2022": score([True, False] * 20), "law=yes": score([True])}
     orders = Orders(orders=4, accuracy=score([True, False]), consistent=0.5, chosen_letters=(0.75, 0.25))
-    told = plain.model_copy(update={"tuned_by_group": by_group, "base_by_group": {"law=yes": score([False])}, "tuned_orders": orders})
+    told = plain.model_copy(
+        update={
+            "tuned_by_group": by_group,
+            "base_by_group": {"law=yes": score([False])},
+            "tuned_orders": orders,
+            "comparison_by_group": {"law=yes": compare([False], [True])},
+        }
+    )
     found = [" ".join(element.itertext()) for element in groups(summary(told)) if element is not None]
-    for words in ("medical law (cites a statute) 1* 0.0 [0.0, 79.3] 100.0 [20.7, 100.0] +100.0", "year 2022 40 – 50.0"):
+    for words in ("medical law (cites a statute) 1* 0.0 [0.0, 79.3] 100.0 [20.7, 100.0] +100.0 [", "within noise", "year 2022 40 – 50.0"):
         assert words in " ".join(found[0].split())
     assert "t tuned 4 2 100.0 [20.7, 100.0] 50.0 [9.5, 90.5] 50.0 % A 75.0 %, B 25.0 %" in " ".join(found[1].split())
 

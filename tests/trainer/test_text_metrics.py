@@ -58,6 +58,8 @@ def test_quantities_are_equal_however_they_are_spelled() -> None:
     assert set(quantities("0.50mg every 8 hrs; 5-10 mL, 1,000 IU, 120/80 mmHg, 2 mg/kg/day, 37,5 ℃, ㎍: 3㎍")) == {
         "0.5 mg", "8 hour", "5 ml", "10 ml", "1000 unit", "120/80 mmhg", "2 mg/kg/day", "37.5 °c", "3 μg",
     }  # fmt: skip
+    assert not set(quantities("100정도, 2분기, 2분의 1, 5세트, 21세기, 3회사, 38초과"))
+    assert set(quantities("2정을 5분 동안, 3세 이상")) == {"2 tablet", "5 minute", "3 year"}
     assert set(quantities("500밀리그램을 하루 3회, 7일간")) == {"500 mg", "3 time", "7 day"}
     assert set(quantities("vitamin B12, COVID-19, 2022, 3 monkeys, H2 blocker")) == set()
 

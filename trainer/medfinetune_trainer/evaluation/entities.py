@@ -36,8 +36,12 @@ UNITS = {
 """Units as folded texts spell them, and the one spelling that stands for all: SI and clinical practice in English and Korean."""
 
 _ONE = "|".join(re.escape(unit) for unit in sorted(UNITS, key=len, reverse=True))
+_OTHER_WORD = "정도|분기|분의 ?[0-9]|세트|세대|세기|회사|주사|달러|초과|일반"
+"""Korean words that begin as a unit does: about 100, the second quarter, a half, five sets, above 38."""
 _DIGITS = r"\d+(?:[.,]\d+)*(?:/\d+(?:[.,]\d+)*)?"
-_QUANTITY = re.compile(rf"(?:(?<![\d.,a-z])({_DIGITS}) ?(?:-|–|~|to) ?)?(?<![\d.,/a-z])({_DIGITS}) ?-?((?:{_ONE})(?:/(?:{_ONE}))*)(?![a-z0-9])")
+_QUANTITY = re.compile(
+    rf"(?:(?<![\d.,a-z])({_DIGITS}) ?(?:-|–|~|to) ?)?(?<![\d.,/a-z])({_DIGITS}) ?-?(?!{_OTHER_WORD})((?:{_ONE})(?:/(?:{_ONE}))*)(?![a-z0-9])"
+)
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 
 

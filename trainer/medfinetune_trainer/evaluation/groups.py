@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from medfinetune_api.results_evaluation import Score
+from medfinetune_api.results_evaluation import Comparison, Score
 
 from medfinetune_trainer.data.records import Record
+from medfinetune_trainer.evaluation.answers import Answer
+from medfinetune_trainer.evaluation.comparison import compare, corrected
 from medfinetune_trainer.evaluation.statistics import score_by
 
 _STATUTE = re.compile("「[^」]*(?:법|법률)」")
@@ -36,3 +38,10 @@ def score_by_group(answers: Iterable[tuple[Iterable[str], bool]]) -> Mapping[str
     found = [(tuple(labels), right) for labels, right in answers]
     counts = Counter(label for labels, _ in found for label in labels)
     return score_by((label, right) for labels, right in found for label in labels if counts[label] < len(found))
+
+
+def compare_by_group(pairs: Sequence[tuple[Answer, Answer]], seed: int) -> Mapping[str, Comparison]:
+    """The tuned model against the base by the labels that `score_by_group` scores, p corrected over them; `pairs` are of the same questions."""
+    labels = score_by_group((now.groups, True) for _, now in pairs)
+    found = {label: [(bool(then.right), bool(now.right)) for then, now in pairs if label in now.groups] for label in labels}
+    return corrected({label: compare([then for then, _ in both], [now for _, now in both], seed) for label, both in found.items()})

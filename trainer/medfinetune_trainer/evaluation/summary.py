@@ -21,7 +21,7 @@ from medfinetune_trainer.evaluation.answers import Answer, once, write_answers
 from medfinetune_trainer.evaluation.calibration import abstention, calibration, confidence
 from medfinetune_trainer.evaluation.comparison import compare, corrected
 from medfinetune_trainer.evaluation.forgetting import changes
-from medfinetune_trainer.evaluation.groups import score_by_group
+from medfinetune_trainer.evaluation.groups import compare_by_group, score_by_group
 from medfinetune_trainer.evaluation.orders import name_in_orders, orders_summary
 from medfinetune_trainer.evaluation.statistics import score, score_by
 from medfinetune_trainer.evaluation.text_results import letter_answer, text_answer, text_scores
@@ -109,6 +109,7 @@ def _task_scores(plan: RunPlan, task: TaskPlan, answers: Answers, available: int
         tuned_by_subject=_by_subject(tuned),
         base_by_group=_by_group(base),
         tuned_by_group=_by_group(tuned),
+        comparison_by_group=compare_by_group(list(zip(base, tuned, strict=True)) if base else [], plan.training.seed),
         comparison=compare(_right(base), _right(tuned), plan.training.seed) if base else None,
         base_calibration=_calibration(base, plan.training.seed),
         tuned_calibration=_calibration(tuned, plan.training.seed),

@@ -28,6 +28,7 @@ ROBUSTNESS = Item(
 FREE_TEXT = Item(
     "free-text", "Was what it writes in its own words measured, and searched for harmful advice?", "WHO 2024, on false or incomplete statements; DECIDE-AI 6"
 )
+NOT_MEASURED = "Not measured on questions that were not trained on."
 
 
 def result_items(run: Run) -> Iterator[Item]:
@@ -39,10 +40,10 @@ def result_items(run: Run) -> Iterator[Item]:
     unseen = [task for task in summary.tasks if not task.seen]
     yield _languages(run, unseen)
     yield _subjects(unseen)
-    yield _base(unseen)
+    yield _base(summary)
     yield _forgetting(summary)
-    yield _calibration(summary.tasks)
-    yield _orders(summary.tasks)
+    yield _calibration(unseen)
+    yield _orders(unseen)
     yield ROBUSTNESS
     yield _free_text(summary)
 
@@ -70,8 +71,9 @@ def _subjects(unseen: list[TaskScores]) -> Item:
     return replace(SUBJECTS, state=State.OPEN if few else State.DONE, finding=finding, evidence=(SUMMARY,))
 
 
-def _base(unseen: list[TaskScores]) -> Item:
-    compared = [(task.task, task.comparison) for task in unseen if task.comparison]
+def _base(summary: EvaluationSummary) -> Item:
+    compared = [(task.task, task.comparison) for task in summary.tasks if task.comparison and not task.seen]
+    compared += [(f"{text.task} {metric}", one) for text in summary.texts if not text.seen for metric, one in text.comparisons.items()]
     if not compared:
         return replace(BASE, finding="Not compared: there is no baseline on unseen questions.", evidence=(SUMMARY,))
     words = (f"{task} {100 * each.difference:+.1f} points [{100 * each.low:+.1f}, {100 * each.high:+.1f}], {each.verdict}" for task, each in compared)
@@ -80,27 +82,28 @@ def _base(unseen: list[TaskScores]) -> Item:
 
 
 def _forgetting(summary: EvaluationSummary) -> Item:
-    if not summary.changes:
-        return replace(FORGETTING, finding="Not measured.", evidence=(SUMMARY,))
-    lost = [change for change in summary.changes if change.forgotten]
+    unseen = [change for change in summary.changes if not change.seen]
+    if not unseen:
+        return replace(FORGETTING, finding=NOT_MEASURED, evidence=(SUMMARY,))
+    lost = [change for change in unseen if change.forgotten]
     surely = [change for change in lost if change.comparison.beyond_noise]
-    finding = f"{len(lost):,} of {len(summary.changes):,} tasks, languages and subjects lost more than the threshold, {len(surely):,} of them beyond noise."
+    finding = f"{len(lost):,} of {len(unseen):,} tasks, languages and subjects lost more than the threshold, {len(surely):,} of them beyond noise."
     state = State.FAILED if surely else State.OPEN if lost else State.DONE
     return replace(FORGETTING, state=state, finding=finding, evidence=(SUMMARY,))
 
 
-def _calibration(tasks: tuple[TaskScores, ...]) -> Item:
-    found = [(task.task, task.tuned_calibration) for task in tasks if task.tuned_calibration]
+def _calibration(unseen: list[TaskScores]) -> Item:
+    found = [(task.task, task.tuned_calibration) for task in unseen if task.tuned_calibration]
     if not found:
-        return replace(CALIBRATION, finding="Not measured.", evidence=(SUMMARY,))
+        return replace(CALIBRATION, finding=NOT_MEASURED, evidence=(SUMMARY,))
     words = (f"{task} {percent(each.error)} [{percent(each.low)}, {percent(each.high)}]" for task, each in found)
     return replace(CALIBRATION, state=State.DONE, finding=f"Expected calibration error: {'; '.join(words)}.", evidence=(SUMMARY,))
 
 
-def _orders(tasks: tuple[TaskScores, ...]) -> Item:
-    found = [(task.task, task.tuned_orders) for task in tasks if task.tuned_orders]
+def _orders(unseen: list[TaskScores]) -> Item:
+    found = [(task.task, task.tuned_orders) for task in unseen if task.tuned_orders]
     if not found:
-        return replace(ORDERS, finding="Not measured: each question was asked in one order.", evidence=(SUMMARY,))
+        return replace(ORDERS, finding="Not measured: each unseen question was asked in one order.", evidence=(SUMMARY,))
     words = (f"{task} the same option in all {each.orders} orders in {percent(each.consistent)} of questions" for task, each in found)
     return replace(ORDERS, state=State.DONE, finding=f"{'; '.join(words)}.", evidence=(SUMMARY,))
 

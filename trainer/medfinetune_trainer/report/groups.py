@@ -6,8 +6,9 @@ from xml.etree.ElementTree import Element
 
 from medfinetune_api.results_evaluation import EvaluationSummary, Orders, TaskScores
 
+from medfinetune_trainer.report import differences
 from medfinetune_trainer.report.elements import Child, el, name, table
-from medfinetune_trainer.report.words import FEW, gained, percent, scored
+from medfinetune_trainer.report.words import FEW, percent, scored
 
 GROUPS = 100
 """Groups of a task that are shown: the first by name."""
@@ -36,14 +37,14 @@ def _groups(task: TaskScores) -> Element:
     rows = [_group(task, label) for label in labels[:GROUPS]]
     left = len(labels) - len(rows)
     more = f"; {left} more groups are in evaluation/summary.json" if left > 0 else ""
-    return table(("questions", "n", "base %", "tuned %", "change, points"), rows, f"{task.task} by year and law{more}")
+    return table(("questions", "n", "base %", "tuned %", *differences.HEAD), rows, f"{task.task} by year and law{more}")
 
 
 def _group(task: TaskScores, label: str) -> tuple[Child, ...]:
     base, tuned = task.base_by_group.get(label), task.tuned_by_group[label]
     few = "*" if tuned.n < FEW else ""
     meaning = _MEANINGS.get(label, label.replace("=", " ", 1))
-    return name(meaning), f"{tuned.n:,}{few}", scored(base), scored(tuned), gained(base, tuned)
+    return name(meaning), f"{tuned.n:,}{few}", scored(base), scored(tuned), *differences.change_or_gain(task.comparison_by_group.get(label), base, tuned)
 
 
 def _orders(task: TaskScores) -> list[tuple[Child, ...]]:
