@@ -71,11 +71,15 @@ class Api:
             raise
 
     async def list(self, kind: Kind, namespace: str | None, fields: str | None = None) -> tuple[list[Json], str]:
-        """Every object of a kind that concerns the operator, and the resourceVersion at which that was so."""
+        """Every object of a kind that concerns the operator, and the resourceVersion at which that was so. Raises ApiError, where there is no such kind with
+        what to do about it."""
         found: list[Json] = []
         query = {"limit": str(PAGE)} | ({"labelSelector": kind.selector} if kind.selector else {}) | ({"fieldSelector": fields} if fields else {})
         while True:
-            page = await self.request("GET", kind.path(namespace), query=query)
+            try:
+                page = await self.request("GET", kind.path(namespace), query=query)
+            except ApiError as error:
+                raise _no_such_kind(kind, error) from None
             found += page["items"]
             if not (token := page["metadata"].get("continue")):
                 return found, page["metadata"]["resourceVersion"]
@@ -129,6 +133,14 @@ async def connected() -> AsyncIterator[Api]:
 def _told(headers: Mapping[str, str], otherwise: float) -> float:
     told = headers.get("Retry-After", "")
     return min(float(told), LONGEST_WAIT) if told.isdigit() else otherwise
+
+
+def _no_such_kind(kind: Kind, error: ApiError) -> ApiError:
+    if error.status != 404 or kind is not Kind.RUN:
+        return error
+    place = kind.value
+    remedy = "install the chart with crds.enabled, or apply the file in crds/ first"
+    return ApiError(404, f"found no CustomResourceDefinition {place.plural}.{place.api_version.split('/')[0]}: {remedy}", error.text)
 
 
 def _refusal(status: int, raw: bytes) -> ApiError:

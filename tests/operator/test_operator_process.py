@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cluster.control_plane import ControlPlane
-from cluster.credentials import VISITOR
+from cluster.credentials import ADMIN, VISITOR
 from cluster.processes import wait_until
 from medfinetune_api.conditions import Phase
 from support.api import Api
@@ -51,6 +51,18 @@ def test_without_credentials_it_says_what_is_missing(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "KUBECONFIG" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_without_the_resource_it_says_what_to_install(tmp_path: Path) -> None:
+    with ControlPlane(tmp_path / "plane", crd=False) as plane:
+        operator = OperatorProcess(plane, tmp_path, account=ADMIN, leaseNamespace="default")
+        try:
+            wait_until("it to end", operator.server.ended, evidence=operator.server.tail)
+            said = operator.server.tail()
+            assert "found no CustomResourceDefinition medfinetunes.medfinetune.io: install the chart" in said
+            assert "Traceback" not in said
+        finally:
+            operator.server.kill()
 
 
 def test_it_never_imports_the_official_client(tmp_path: Path) -> None:
