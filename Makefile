@@ -57,10 +57,11 @@ generate: $(VENV)/.dev    ## Generate crds/*.yaml, docs/reference.md, docs/refus
 	$(BIN)/python -m medfinetune_api.refusals docs/refusals.md
 	$(BIN)/python -m dashboards
 
-picture: $(VENV)/.dev    ## The pictures in docs/images: the reports of two runs, as Chromium shows them
+picture: $(VENV)/.dev    ## The pictures in docs/images: the reports of two runs, as Chromium shows them; the dashboards' queries, plotted
 	tests/packages.sh $(BROWSER)
 	$(BIN)/python examples/01-minimal/run.py
 	PYTHONPATH=tests:examples $(BIN)/python docs/images/picture.py out
+	PYTHONPATH=tests:examples $(BIN)/python -m dashboards.picture
 
 TAG ?= $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 ENGINE ?= docker

@@ -48,7 +48,8 @@ def _now() -> Sequence[AnyPanel]:
 
 
 def _learning() -> Sequence[AnyPanel]:
-    train, norm, rate = (Query(of_gang(f"medfinetune_{name}"), OF_RUN) for name in ("loss", "gradient_norm", "learning_rate"))
+    train = Query(of_gang("medfinetune_loss"), f"{OF_RUN} train")
+    norm, rate = (Query(of_gang(f"medfinetune_{name}"), OF_RUN) for name in ("gradient_norm", "learning_rate"))
     loss, accuracy = (
         Query(f"max by (namespace, run, language) (medfinetune_validation_{name}{{{SERVED}}})", f"{OF_RUN} validation {{{{language}}}}")
         for name in ("loss", "accuracy")

@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 from cluster.control_plane import ControlPlane
 from cluster.prometheus import Json, Prometheus
-from support.scraped import Scraped, scraped
+from support.scraped import RUNS, Scraped, scraped
 
 from dashboards.__main__ import DASHBOARDS, FOLDER
 from dashboards.queries import Asked, asked, put_in
 
 MONITORING = Path(__file__).parents[2] / "docs" / "monitoring.md"
-RUNS = ("trains", "ends", "waits")
 BOARDS: dict[str, Json] = {name: json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8")) for name in DASHBOARDS}
 PANELS = [(board, panel) for board in BOARDS.values() for panel in board["panels"] if panel["type"] != "row"]
 QUERIES = [query for board in BOARDS.values() for query in asked(board)]

@@ -30,6 +30,7 @@ from support.operated import Operated, operated, phase
 from support.pod_player import SUCCEEDS, Act, Part, Script
 from support.train import small_run, train_here
 
+RUNS = ("trains", "ends", "waits")
 SEEN = (
     'count_over_time(medfinetune_validation_loss{{run="trains", language="ko"}}[5m]) >= {scrapes}',
     'changes(medfinetune_step_seconds_count{{run="trains"}}[5m]) >= {scrapes} / 5',
