@@ -10,12 +10,16 @@ from rich.table import Table
 
 
 def results_table(summary: EvaluationSummary) -> Table:
-    """Accuracy of base and tuned model on the same questions, by task and by subject, with Wilson 95 % intervals; and means of answers in words, by metric."""
+    """Accuracy of base and tuned model on the same questions, by task and by subject, with Wilson 95 % intervals; and means of answers in words, by metric.
+
+    Beside each task how many of its questions resemble training records.
+    """
     table = Table(title="Results: accuracy in % with a Wilson 95 % interval", title_justify="left")
     for name in ("task", "language", "subject"):
         table.add_column(name)
-    for name in ("n", "base", "tuned"):
+    for name in ("n", "alike", "base", "tuned"):
         table.add_column(name, justify="right")
+    table.caption, table.caption_justify = "alike: questions that resemble training records; - where none were compared", "left"
     for task in summary.tasks:
         for row in _task_rows(task):
             table.add_row(*row)
@@ -30,15 +34,19 @@ def results_table(summary: EvaluationSummary) -> Table:
 def _text_rows(text: TextScores) -> Iterator[tuple[str, ...]]:
     for number, (metric, tuned) in enumerate(text.tuned.items()):
         label = (text.task, text.language) if not number else ("", "")
-        yield *label, f"mean {metric}", str(tuned.n), _mean(text.base.get(metric)), _mean(tuned)
+        yield *label, f"mean {metric}", str(tuned.n), _alike(text) if not number else "", _mean(text.base.get(metric)), _mean(tuned)
 
 
 def _task_rows(task: TaskScores) -> Iterator[tuple[str, ...]]:
     asked = f"{task.questions}" if task.questions == task.available else f"{task.questions} of {task.available}"
-    yield task.task, task.language, "all, trained on" if task.seen else "all", asked, _score(task.base), _score(task.tuned)
+    yield task.task, task.language, "all, trained on" if task.seen else "all", asked, _alike(task), _score(task.base), _score(task.tuned)
     if len(task.tuned_by_subject) > 1:
         for subject, tuned in task.tuned_by_subject.items():
-            yield "", "", subject, str(tuned.n), _score(task.base_by_subject.get(subject)), _score(tuned)
+            yield "", "", subject, str(tuned.n), "", _score(task.base_by_subject.get(subject)), _score(tuned)
+
+
+def _alike(scores: TaskScores | TextScores) -> str:
+    return f"{scores.clean.contaminated:,}" if scores.clean else "-"
 
 
 def changes_table(summary: EvaluationSummary) -> Table:

@@ -23,7 +23,7 @@ class TaskActivation(Contract):
     """Questions read."""
     layers: Annotated[tuple[Strength, ...], Field(max_length=1024)]
     """By decoder layer, the first one first: norm of what the adapter adds to a linear layer's output, as a share of that output's norm; mean over the
-    layer's adapted modules and over tokens."""
+    layer's adapted modules, over each question's tokens, then over the questions."""
 
 
 class Activations(Contract):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from medfinetune_api.choices import Format, GateMetric, TextMetric
 from medfinetune_api.results_evaluation import Change, CleanText, TextScores
+from medfinetune_cli.tables import changes_table, results_table
 from medfinetune_trainer.evaluation.answers import Answer, write_answers
 from medfinetune_trainer.evaluation.clean import with_clean
 from medfinetune_trainer.evaluation.comparison import compare_means, corrected, mean
@@ -61,6 +62,8 @@ def test_every_measure_has_its_rows_and_what_was_forgotten_is_marked() -> None:
     alone = compare_means(measured(law, F1, 0), measured(law, F1, 1), 3)
     assert (row.comparison.low, row.comparison.high, row.comparison.p) == (alone.low, alone.high, alone.p)
     assert [each.comparison for each in rows] == list(corrected({number: each.comparison for number, each in enumerate(rows)}).values())
+    said = {row[:4]: row[-1] for row in zip(*(column.cells for column in changes_table(summary(changes=rows)).columns), strict=True)}
+    assert said["notes", "en", "law", "F1"] == "forgotten, beyond noise"
     assert [Change.model_validate_json(each.to_json()) for each in rows] == list(rows)
 
 
@@ -82,6 +85,8 @@ def test_without_contaminated_questions_a_text_task_is_worth_what_the_others_mea
     cleaned = with_clean(summary(texts=(scores,)), plan, {"notes": questions})
     left = {variant: {"F1": mean([found[0], found[2], found[3]], plan.training.seed)} for variant, found in values.items()}
     assert cleaned.texts[0].clean == CleanText(contaminated=2, base=left["base"], tuned=left["tuned"])
+    cells = [list(column.cells) for column in results_table(cleaned).columns]
+    assert [each[0] for each in cells[:5]] == ["notes", "en", "mean F1", "5", "2"]
     not_asked = read_questions(NOTES, tmp_path, 0, alike=[1, 2, 3, 4, 5])
     nothing = with_clean(summary(texts=(scores,)), plan, {"notes": not_asked}).texts[0].clean
     assert nothing == CleanText(contaminated=5, base={}, tuned={})

@@ -10,8 +10,8 @@ from medfinetune_trainer.report.chart import Line, chart
 from medfinetune_trainer.report.elements import el, table
 
 _KEY = (
-    "How much the adapter adds to the outputs of the linear layers that it adapts, as a share of them, by decoder layer; mean over the tokens of the first "
-    "questions of each task. It shows where the adapter works, not whether its work is good."
+    "How much the adapter adds to the outputs of the linear layers that it adapts, as a share of them, by decoder layer; mean over each "
+    "question's tokens, then over the first questions of each task. It shows where the adapter works, not whether its work is good."
 )
 
 
