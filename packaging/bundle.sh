@@ -29,12 +29,12 @@ output=$(cd "${OUTPUT:-dist}" && pwd)
 work=$(mktemp -d "$output/.bundle.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 bundle="$work/medfinetune-$version"
-mkdir "$bundle" "$bundle/chart" "$bundle/crds" "$bundle/cli" "$bundle/docs"
+mkdir "$bundle" "$bundle/chart" "$bundle/crds" "$bundle/cli"
 
 # Small things first: what is missing is told before minutes of copying.
 $helm package charts/medfinetune --destination "$bundle/chart" >/dev/null
 cp crds/*.yaml "$bundle/crds"
-cp docs/*.md "$bundle/docs"
+cp -R docs "$bundle/docs"
 cp LICENSE packaging/load.sh "$bundle"
 echo "$version" >"$bundle/VERSION"
 "$python" -m hatchling build --target wheel --directory "$bundle/cli" >/dev/null

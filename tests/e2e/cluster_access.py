@@ -37,6 +37,12 @@ class Cluster:
     storage_class: str = ""
     names_asked: Path | None = None
     """Log of the name server, a line `asked NAME` a query; None where the cluster's own is not at hand."""
+    registry: str = ""
+    """Address from here of the registry that a node of ours knows as localhost:5000."""
+
+    def seen_from_here(self, image: str) -> str:
+        """Where skopeo finds the image that pods have under that name."""
+        return f"docker://{image.replace('localhost:5000', self.registry)}" if self.registry else f"docker://{image}"
 
     def kubectl(self, *arguments: str | Path, input: str = "", check: bool = True) -> str:
         """Run kubectl as the administrator and return its standard output. Raises AssertionError with its words where it fails and `check` is set."""

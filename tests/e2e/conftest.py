@@ -35,7 +35,8 @@ def own_cluster(folder: Path) -> Iterator[Cluster]:
     with Node(folder / "node") as node, ControlPlane(folder / "plane", scheduler=True, address=node.gateway, users=node.users) as plane:
         node.join(plane)
         trainer, operator = recipes.trainer(node.images), recipes.operator(node.images)
-        yield Cluster(folder, plane.kubeconfig, trainer, operator, node=node.name, volumes=folder / "volumes", names_asked=node.agents["coredns"].log)
+        asked, registry = node.agents["coredns"].log, node.images.address
+        yield Cluster(folder, plane.kubeconfig, trainer, operator, node.name, folder / "volumes", names_asked=asked, registry=registry)
 
 
 @pytest.fixture(scope="session")

@@ -33,16 +33,16 @@ class Images:
     """The images in the registry at `address`: `name:tag` there, `localhost:5000/name:tag` for a pod. buildah keeps its layers in `store`."""
 
     def __init__(self, address: str, store: Path) -> None:
-        self._address, self._store = f"{address}:{PORT}", store
+        self.address, self._store = f"{address}:{PORT}", store
 
     def built(self, name: str, tag: str, dockerfile: str, context: Path, arguments: Mapping[str, str] | None = None) -> str:
         """Build and push the image unless the registry has it; return its name for a pod. `dockerfile` is its text."""
-        if not answers(f"http://{self._address}/v2/{name}/manifests/{tag}"):
+        if not answers(f"http://{self.address}/v2/{name}/manifests/{tag}"):
             start = time.monotonic()
             cache.say(f"building {name}:{tag}; only with new dependencies it takes minutes")
             self._build(f"localhost/{name}:{tag}", dockerfile, context, arguments or {})
             compression = ["--compression-format", "zstd", "--compression-level", "1"]
-            self._buildah("push", "--quiet", "--tls-verify=false", *compression, f"localhost/{name}:{tag}", f"docker://{self._address}/{name}:{tag}")
+            self._buildah("push", "--quiet", "--tls-verify=false", *compression, f"localhost/{name}:{tag}", f"docker://{self.address}/{name}:{tag}")
             cache.say(f"built {name}:{tag} in {time.monotonic() - start:.0f} s")
         return f"localhost:{PORT}/{name}:{tag}"
 
