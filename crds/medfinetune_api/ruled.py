@@ -22,6 +22,10 @@ RULE_ERROR = "medfinetune_rule"
 Reason = Literal["FieldValueInvalid", "FieldValueRequired", "FieldValueForbidden"]
 """Kubernetes' own, but for FieldValueDuplicate: with that one the API server leaves the message out."""
 
+_INVALID: Reason = "FieldValueInvalid"
+NAMED = 200
+"""Most characters of the names that break a rule."""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -35,9 +39,24 @@ class Rule:
     """An imperative sentence."""
     field: str = ""
     """Path below the node, in the manifest's own spelling (`.training.precision`); empty names the node itself."""
-    reason: Reason = "FieldValueInvalid"
+    reason: Reason = _INVALID
     found: Callable[[Any], str] | None = None
     """What to say was found, where the field's own value would not tell; Python's form only."""
+
+    @classmethod
+    def none(
+        cls, names: Callable[[Any], list[str]], words: str = "{}", *, cel: str, expected: str, remedy: str, field: str = "", reason: Reason = _INVALID
+    ) -> Self:
+        """A rule that `names` of a node break, where there are any; `words` say so, with them in place of `{}`."""
+        return cls(
+            cel=cel,
+            holds=lambda node: not names(node),
+            found=lambda node: words.format(", ".join(names(node))[:NAMED]),
+            expected=expected,
+            remedy=remedy,
+            field=field,
+            reason=reason,
+        )
 
     def validation(self) -> dict[str, str]:
         """The `x-kubernetes-validations` entry."""

@@ -33,10 +33,10 @@ def _repeated(values: Iterable[Any]) -> list[str]:
 def unique(list_field: str, key: str, python: Callable[[Any], Iterable[Any]]) -> Rule:
     """Entries of a list differ in `key`; an empty key compares the entries themselves."""
     field, dotted = f"self.{list_field}", f".{key}" if key else ""
-    return Rule(
+    return Rule.none(
+        lambda node: _repeated(python(node)),
+        "{} more than once",
         cel=f"!has({field}) || {field}.all(a, {field}.exists_one(b, b{dotted} == a{dotted}))",
-        holds=lambda node: not _repeated(python(node)),
-        found=lambda node: f"{', '.join(_repeated(python(node)))} more than once",
         expected=f"a different {key or 'value'} in each entry",
         remedy="Rename or remove the repeated entries.",
         field=f".{list_field}",
@@ -130,10 +130,10 @@ def _shared(data: DataSpec) -> list[str]:
     return [held.name for held in _held_out(data) if held.name in names or held.path in paths]
 
 
-VALIDATION_APART = Rule(
+VALIDATION_APART = Rule.none(
+    _shared,
+    "{} in both",
     cel=("!has(self.validation) || !has(self.validation.sources) || self.validation.sources.all(v, self.sources.all(s, s.name != v.name && s.path != v.path))"),
-    holds=lambda data: not _shared(data),
-    found=lambda data: f"{', '.join(_shared(data))[:200]} in both",
     expected="validation sources with names and paths that no training source has",
     remedy="Remove the shared source from one of the two lists: a model validated on its training data looks better than it is.",
     field=".validation.sources",
@@ -158,19 +158,19 @@ def _left_out(data: DataSpec) -> list[str]:
     return sorted(_groups(data) - set(data.mixture.ratio)) if data.mixture else []
 
 
-RATIO_NAMES_EXIST = Rule(
+RATIO_NAMES_EXIST = Rule.none(
+    _strangers,
+    "{}, which no source has",
     cel=f"!has(self.mixture) || self.mixture.ratio.all(k, self.sources.exists(s, {_GROUP} == k))",
-    holds=lambda data: not _strangers(data),
-    found=lambda data: f"{', '.join(_strangers(data))[:200]}, which no source has",
     expected="a ratio that names only languages, domains or sources (by mixture.by) of data.sources",
     remedy="Remove or correct the names that no source has.",
     field=".mixture.ratio",
 )
 
-RATIO_NAMES_ALL = Rule(
+RATIO_NAMES_ALL = Rule.none(
+    _left_out,
+    "no share for {}",
     cel=f"!has(self.mixture) || self.sources.all(s, {_GROUP} in self.mixture.ratio)",
-    holds=lambda data: not _left_out(data),
-    found=lambda data: f"no share for {', '.join(_left_out(data))[:200]}",
     expected="a ratio that names every language, domain or source (by mixture.by) of data.sources",
     remedy="Give each missing name its share, or remove its sources.",
     field=".mixture.ratio",
@@ -209,10 +209,9 @@ def _keys_not_reserved(field: str, python: Callable[[Any], Iterable[str]]) -> Ru
     def reserved(node: Any) -> list[str]:
         return sorted(key for key in python(node) if re.match(cel, key))
 
-    return Rule(
+    return Rule.none(
+        reserved,
         cel=f"!has(self.{field}) || self.{field}.all(k, k.size() > 317 || !k.matches('{cel}'))",
-        holds=lambda node: not reserved(node),
-        found=lambda node: ", ".join(reserved(node))[:200],
         expected="keys outside medfinetune.io, kubernetes.io, k8s.io and x-k8s.io",
         remedy="Remove the key: Kubernetes, Kueue and the operator read it as their own.",
         field=f".{field}",
@@ -343,10 +342,10 @@ def _trained_on(spec: FineTuneSpec) -> list[str]:
     return [task.name for task in spec.evaluation.tasks if task.path in paths and not task.seen]
 
 
-TASKS_APART = Rule(
+TASKS_APART = Rule.none(
+    _trained_on,
+    "{} on a file that is trained on",
     cel="!has(self.evaluation) || !has(self.evaluation.tasks) || self.evaluation.tasks.all(t, t.seen || self.data.sources.all(s, s.path != t.path))",
-    holds=lambda spec: not _trained_on(spec),
-    found=lambda spec: f"{', '.join(_trained_on(spec))[:200]} on a file that is trained on",
     expected="files of their own, or seen: true",
     remedy="Evaluate on other questions; seen: true shows only that training took.",
     field=".evaluation.tasks",

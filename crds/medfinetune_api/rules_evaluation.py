@@ -137,10 +137,10 @@ def _unknown_tasks(evaluation: EvaluationSpec) -> list[str]:
     return [gate.name for gate in evaluation.gates if gate.task is not None and gate.task not in names]
 
 
-GATE_TASKS_EXIST = Rule(
+GATE_TASKS_EXIST = Rule.none(
+    _unknown_tasks,
+    "{} on a task that is not asked",
     cel="!has(self.gates) || self.gates.all(g, !has(g.task) || (has(self.tasks) && self.tasks.exists(t, t.name == g.task)))",
-    holds=lambda evaluation: not _unknown_tasks(evaluation),
-    found=lambda evaluation: f"{', '.join(_unknown_tasks(evaluation))[:200]} on a task that is not asked",
     expected="gates on tasks of evaluation.tasks",
     remedy="Name one of the tasks.",
     field=".gates",
@@ -152,10 +152,10 @@ def _unasked(evaluation: EvaluationSpec) -> list[str]:
     return [gate.name for gate in evaluation.gates if gate.language is not None and gate.language not in languages]
 
 
-GATE_LANGUAGES_ASKED = Rule(
+GATE_LANGUAGES_ASKED = Rule.none(
+    _unasked,
+    "{} on a language in which nothing unseen is asked",
     cel="!has(self.gates) || self.gates.all(g, !has(g.language) || (has(self.tasks) && self.tasks.exists(t, t.language == g.language && !t.seen)))",
-    holds=lambda evaluation: not _unasked(evaluation),
-    found=lambda evaluation: f"{', '.join(_unasked(evaluation))[:200]} on a language in which nothing unseen is asked",
     expected="gates on languages of evaluation.tasks that are not seen",
     remedy="Add a task in this language, or correct the gate's.",
     field=".gates",
@@ -166,10 +166,10 @@ def _baseless(evaluation: EvaluationSpec) -> list[str]:
     return [gate.name for gate in evaluation.gates if gate.max_drop is not None and gate.against is None and not evaluation.baseline]
 
 
-DROP_NEEDS_BASELINE = Rule(
+DROP_NEEDS_BASELINE = Rule.none(
+    _baseless,
+    "{} without a baseline",
     cel="self.baseline || !has(self.gates) || self.gates.all(g, !has(g.maxDrop) || has(g.against))",
-    holds=lambda evaluation: not _baseless(evaluation),
-    found=lambda evaluation: f"{', '.join(_baseless(evaluation))[:200]} without a baseline",
     expected="baseline: true where a gate bounds the drop from the base",
     remedy="Set baseline: true, or name another run in against.",
     field=".gates",
