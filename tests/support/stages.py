@@ -79,3 +79,8 @@ def run_stage(stage: str, plan: RunPlan | Path, prelude: str = "") -> Ended:
     lines = done.stdout.splitlines()
     assert len(lines) == 1, f"stdout must hold the result and nothing else: {lines}\n{done.stderr}"
     return Ended(done.returncode, StageResult.model_validate(json.loads(lines[0])), done.stderr)
+
+
+def leaves_nothing(plan: RunPlan) -> bool:
+    """Whether the run folder holds nothing but the plan and the lock."""
+    return not plan.folder.root.exists() or {path.name for path in plan.folder.root.iterdir()} <= {".lock", "plan.json"}
