@@ -6,7 +6,6 @@ of memory once and was then evaluated; `waits`, for whose GPU no node has room.
 
 from __future__ import annotations
 
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from unittest.mock import patch
 
+import pytest
 from cluster.control_plane import ControlPlane
 from cluster.prometheus import Json, Prometheus, pod_target, scrape_of
 from medfinetune_api.choices import Stage
@@ -80,16 +79,18 @@ def training(folder: Path, address: str) -> Iterator[None]:
     """A training of this process that serves its figures at `address` as a pod does, until the block ends; it is asked to stop then. Raises what it raised."""
     agent, plan = folder / "agent", small_run(folder / "output", epochs=200, every_steps=20)
     agent.mkdir()
-    served = patch.dict(os.environ, {HOST: address, PORT: str(METRICS_PORT)})
-    with served, serving(agent, Stage.TRAIN.value) as port, ThreadPoolExecutor(1, "training") as here:
-        assert port == METRICS_PORT, f"somebody else serves {address}"
-        trained = here.submit(train_here, plan, agent)
-        try:
-            yield
-        finally:
-            (agent / STOP).touch()
-        with suppress(Interrupted):
-            trained.result()
+    with pytest.MonkeyPatch.context() as environment, ThreadPoolExecutor(1, "training") as here:
+        environment.setenv(HOST, address)
+        environment.setenv(PORT, str(METRICS_PORT))
+        with serving(agent, Stage.TRAIN.value) as port:
+            assert port == METRICS_PORT, f"somebody else serves {address}"
+            trained = here.submit(train_here, plan, agent)
+            try:
+                yield
+            finally:
+                (agent / STOP).touch()
+            with suppress(Interrupted):
+                trained.result()
 
 
 def _scrapes(stage: Operated) -> list[Json]:
