@@ -31,7 +31,7 @@ for part in operator trainer; do
     name="${REGISTRY:+$REGISTRY/}medfinetune/$part:${TAG:-$version}"
     set -- --file "Dockerfile.$part" --tag "$name" --build-arg "VERSION=$version" --build-arg "REVISION=$revision"
     [ -z "${BASE_IMAGE:-}" ] || set -- "$@" --build-arg "BASE_IMAGE=$BASE_IMAGE"
-    [ "$part" = operator ] || set -- "$@" --build-arg "LOCK=$lock"
+    [ "$part" = operator ] || [ "$lock" = trainer ] || set -- "$@" --build-arg "LOCK=$lock"
     # shellcheck disable=SC2086  # options are words
     "$engine" build "$@" ${BUILD_OPTIONS:-} .
     # shellcheck disable=SC2086
