@@ -40,8 +40,10 @@ def main() -> None:
     parser.add_argument("--child", nargs=2, metavar=("STEP", "ARGUMENT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
+        from benchmarks.contamination_placements import placements
+
         step, argument = arguments.child
-        steps = {"write": write, "match": match, "vectors": vectors, "encode": encode, "tables": tables, "recall": recall}
+        steps = {"write": write, "match": match, "vectors": vectors, "encode": encode, "tables": tables, "recall": recall, "placements": placements}
         sys.stdout.write(json.dumps(steps[step](argument)) + "\n")
         return
     content = measured()
@@ -70,6 +72,7 @@ def measured() -> dict[str, Any]:
         "encoding": child("encode", "minilm"),
         "tables": {"without_embedding": child("tables", ""), "minilm": child("tables", "minilm")},
         "recall": child("recall", ""),
+        "placements": child("placements", ""),
         "load_before": busy,
         "machine": machine(),
     }
@@ -268,12 +271,13 @@ def _recall(language: str) -> Iterator[tuple[str, float]]:
         planted = [
             replace(each, question=reworded(each.question, level, drawn), options=tuple(drawn.sample(each.options, len(each.options)))) for each in questions
         ]
-        pairs = _pairs(questions, planted)
+        pairs = pairs_of(questions, planted)
         yield f"found_at_{level}", round(sum((k, k) in pairs for k in range(len(questions))) / len(questions), 4)
-    yield "found_unplanted", round(len({question for question, _ in _pairs(questions, exams(language, "train"))}) / len(questions), 4)
+    yield "found_unplanted", round(len({question for question, _ in pairs_of(questions, exams(language, "train"))}) / len(questions), 4)
 
 
-def _pairs(questions: Sequence[Any], records: Sequence[Any]) -> set[tuple[int, int]]:
+def pairs_of(questions: Sequence[Any], records: Sequence[Any]) -> set[tuple[int, int]]:
+    """(question, record) that resemble each other, both from 0."""
     from medfinetune_trainer.contamination.items import item_of
     from medfinetune_trainer.contamination.matching import Questions, keys_of
     from medfinetune_trainer.contamination.texts import question_views, record_views

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medfinetune_api.results_screening import Detection, Unit
 from medfinetune_trainer.contamination.buckets import FOUND, bands
-from medfinetune_trainer.contamination.containment import CONTAINED
+from medfinetune_trainer.contamination.containment import least_share, runs
 from medfinetune_trainer.contamination.items import Item, item_of
 from medfinetune_trainer.contamination.matching import Questions, keys_of
 from medfinetune_trainer.contamination.ngrams import Grams, grams_of, jaccard, shingles
@@ -141,7 +141,7 @@ def test_every_question_is_found_with_itself_and_nothing_below_the_threshold(ask
     for (question, row), method in pairs.items():
         one, other = (shingles([each.prompt], grams_of("en")) for each in (questions[question], records[row]))
         held = len(set(one.tolist()) & set(other.tolist())) / max(1, len(one))
-        assert method is not Detection.NGRAM or jaccard(one, other) >= threshold or held >= CONTAINED
+        assert method is not Detection.NGRAM or jaccard(one, other) >= threshold or held >= least_share(threshold)
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.8, 1.0])
@@ -232,6 +232,40 @@ def test_a_question_is_known_again_within_a_longer_text(language: str) -> None:
     pairs = found(questions, records).keys()
     assert all((at, row) in pairs for at in range(40) for row in (at // 2, 20 + at, 60 + at))
     assert not any((at, 100 + at) in pairs for at in range(40))
+
+
+SHORT = {
+    "en": ("In which disorders is the Reed-Sternberg cell typically found?", ["Hodgkin lymphoma", "Myeloma"], "Sickle cell disease"),
+    "ko": ("호지킨 림프종의 조직검사에서 보이는 특징적 세포는?", ["리드-스턴버그", "형질세포"], "낫적혈구"),
+}
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_a_question_too_short_for_ngrams_is_known_again_word_for_word(language: str) -> None:
+    """Inside a longer text, its options in one line with it or left out; not with a word or a number changed, and not as a form."""
+    stem, options, other = SHORT[language]
+    around = " ".join(SENTENCES[language][:3])
+    inside = [f"{around}\n{stem} {' / '.join(options)}\n{around}", f"{around} {stem.upper()} {around}", f"{around} {stem[:12]}{other}{stem[12:]} {around}"]
+    question, form = record(language, stem, options), record(language, ASKED[language], options)
+    assert not trained(1, question).texts[0].shingles.size
+    assert found([question, form], [record(language, text) for text in inside]).keys() == {(0, 0), (0, 1)}
+    doses = [record(language, stem, ["5 mg", "15 mg"]), record(language, f"{around}\n{stem[:9]}\n115 mg\n25 mg"), record(language, f"{stem}\n115 mg, 2.5 mg")]
+    assert found([doses[0]], doses[1:]) == {(0, 1): Detection.NORMALISED}  # by its stem; the doses are others
+
+
+def test_an_instruction_that_all_questions_share_is_no_question() -> None:
+    shared = "You are a careful physician. Read what the patient asks, answer in plain words with the evidence, and say when to see a doctor at once.\n"
+    asked_ = [record("en", shared + f"What helps against {disease}?") for disease in DISEASES["en"]]
+    known = [record("en", f"{shared}{each.question}\n{' '.join(SENTENCES['en'])}") for each in vignettes("en", 20, seed=7)]
+    assert found(asked_, known) == {}
+
+
+@given(st.text("abc가나", max_size=40), st.sampled_from([8, 16]))
+def test_runs_are_equal_where_their_characters_are(text: str, width: int) -> None:
+    windows = [text[at : at + width] for at in range(len(text) - width + 1)]
+    hashes = runs(text, width).tolist()
+    assert len(hashes) == len(windows)
+    assert len(set(zip(windows, hashes, strict=True))) == len(set(windows)) == len(set(hashes))
 
 
 def test_the_order_of_options_does_not_matter_and_a_number_does() -> None:

@@ -1,4 +1,5 @@
-"""Items: what is kept of a question or record while it is compared. Hashes and n-grams, and its text only where an embedding model will read it."""
+"""Items: what is kept of a question or record while it is compared: hashes, n-grams, and the normalised text; as it stands only where an embedding model will
+read it."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from typing import TypeVar
 from medfinetune_api.plan_data import SourcePlan
 from medfinetune_api.plan_evaluation import TaskPlan
 
-from medfinetune_trainer.contamination.ngrams import Shingles, grams_of, primary, shingles
+from medfinetune_trainer.contamination.ngrams import Grams, Shingles, grams_of, primary, shingles
 from medfinetune_trainer.contamination.texts import Kind, View, question_views, record_views
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.records import Record
@@ -29,6 +30,12 @@ class Text:
     """64-bit hashes: equal for texts that are the same to the letter, and that are the same when normalised."""
     normalised: int
     shingles: Shingles
+    compact: str
+    """The normalised lines without white space: what a shorter text may stand in."""
+    specific: bool
+    """Whether it is long enough to be looked for inside others."""
+    run: int
+    """Characters in a row by which longer texts are searched for it."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +80,12 @@ def _items(group: int, entry: TaskPlan | SourcePlan, mount: Path, views: Callabl
 def item_of(group: int, number: int, record: Record, views: tuple[View, ...], embedded: bool) -> Item:
     """What is kept of `record`."""
     grams = grams_of(record.language)
-    texts = tuple(Text(view.kind, _hash(view.exact), _hash(view.normalised), shingles(view.lines, grams)) for view in views)
+    texts = tuple(_text(view, grams) for view in views)
     return Item(group, number, record.where, primary(record.language), texts, "\n".join(views[0].lines) if embedded else "")
+
+
+def _text(view: View, grams: Grams) -> Text:
+    return Text(view.kind, _hash(view.exact), _hash(view.normalised), shingles(view.spaced, grams), view.compact, view.specific, grams.run)
 
 
 def _hash(text: str) -> int:

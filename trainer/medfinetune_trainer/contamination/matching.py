@@ -1,4 +1,4 @@
-"""Matching: a batch of training records against all questions, exactly, normalised and by n-grams."""
+"""Matching: a batch of training records against all questions, exactly, normalised and by n-grams, as a whole and inside a longer text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from medfinetune_api.results_screening import Detection
 
 from medfinetune_trainer.contamination.buckets import Buckets, Keys, bucket_keys
-from medfinetune_trainer.contamination.containment import Containment
+from medfinetune_trainer.contamination.containment import Containment, least_share, stands_in
 from medfinetune_trainer.contamination.items import Item, Text
-from medfinetune_trainer.contamination.ngrams import jaccard
-from medfinetune_trainer.contamination.texts import Kind, comparable
+from medfinetune_trainer.contamination.ngrams import containment, jaccard
+from medfinetune_trainer.contamination.texts import comparable
 
 STRICTEST = tuple(Detection)
 
@@ -45,12 +45,13 @@ class Questions:
     """All questions, ready to be looked up. `threshold`: Jaccard similarity from which n-grams count as the same."""
 
     def __init__(self, items: Sequence[Item], threshold: float) -> None:
-        self.items, self._threshold = items, threshold
+        self.items, self._threshold, self._contained = items, threshold, least_share(threshold)
         texts = [(number, text) for number, item in enumerate(items) for text in item.texts]
         self._exact, self._normalised = _by(texts, "exact"), _by(texts, "normalised")
         self._long = [(number, text) for number, text in texts if text.shingles.size]
         self._buckets = Buckets(bucket_keys([text.shingles for _, text in self._long], threshold))
-        self._containment = Containment([text.shingles for _, text in self._long])
+        self._searched = [(number, text) for number, text in texts if text.specific]
+        self._containment = Containment([text for _, text in self._searched])
 
     def matches(self, records: Sequence[Item], keys: Keys) -> list[Matches]:
         """What each of `records` resembles; `keys` (N, B) are the buckets of their texts that have n-grams, in order."""
@@ -63,14 +64,21 @@ class Questions:
             (row, text), (question, asked) = long[at], self._long[entry]
             if comparable(text.kind, asked.kind) and (similarity := jaccard(text.shingles, asked.shingles)) >= self._threshold:
                 keep_better(found[row], question, Match(Detection.NGRAM, similarity))
-        for row, text in long:
-            if text.kind is Kind.TEXT:
-                self._keep_held(found[row], text)
+        self._keep_inside(found, [(row, text) for row, record in enumerate(records) for text in record.texts])
         return found
 
-    def _keep_held(self, matches: Matches, text: Text) -> None:
-        for entry, share in self._containment.held(text.shingles):
-            keep_better(matches, self._long[entry][0], Match(Detection.NGRAM, share))
+    def _keep_inside(self, found: Sequence[Matches], texts: Sequence[tuple[int, Text]]) -> None:
+        for at, entry in self._containment.candidates([text for _, text in texts]):
+            (row, text), (question, asked) = texts[at], self._searched[entry]
+            if comparable(text.kind, asked.kind) and (match := self._held(asked, text)):
+                keep_better(found[row], question, match)
+
+    def _held(self, asked: Text, text: Text) -> Match | None:
+        """How `text` holds `asked`, word for word or most of it; None where it does not."""
+        if stands_in(asked, text):
+            return Match(Detection.NORMALISED, 1.0)
+        share = containment(asked.shingles, text.shingles)
+        return Match(Detection.NGRAM, share) if share >= self._contained else None
 
     def _keep_equal(self, matches: Matches, text: Text) -> None:
         equals = ((Detection.EXACT, self._exact.get(text.exact, ())), (Detection.NORMALISED, self._normalised.get(text.normalised, ())))

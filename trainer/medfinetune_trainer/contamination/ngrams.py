@@ -15,8 +15,6 @@ import numpy as np
 from medfinetune_api.results_screening import Unit
 from numpy.typing import NDArray
 
-from medfinetune_trainer.contamination.texts import normalise
-
 Shingles = NDArray[np.uint32]
 """Sorted hashes of a text's n-grams, each once: (K,)."""
 
@@ -34,6 +32,8 @@ class Grams(NamedTuple):
     n: int
     least: int
     """n-grams below which a text is compared as a whole only: short questions of one form ("What are the symptoms of X?") differ in a word alone."""
+    run: int = 16
+    """Characters in a row, white space left out, by which longer texts are searched for a question: three or four words."""
 
 
 def primary(language: str) -> str:
@@ -45,13 +45,14 @@ def grams_of(language: str) -> Grams:
     """The n-grams of a language, by its BCP 47 tag."""
     tag = primary(language)
     if tag in SYLLABIC:
-        return Grams(Unit.CHARACTERS, 3, 30)
+        return Grams(Unit.CHARACTERS, 3, 30, run=8)
     return Grams(Unit.CHARACTERS, 5, 60) if tag in UNSPACED | AGGLUTINATIVE else Grams(Unit.WORDS, 2, 12)
 
 
 def shingles(lines: Iterable[str], grams: Grams) -> Shingles:
-    """The n-grams of each line, hashed to 32 bits by CRC-32; a line shorter than n is one n-gram. Empty where there are fewer than `grams.least`."""
-    hashes = {zlib.crc32(gram.encode()) for line in lines for gram in _grams(normalise(line), grams)}
+    """The n-grams of each line as `normalise` leaves it, hashed to 32 bits by CRC-32; a line shorter than n is one n-gram. Empty where there are fewer than
+    `grams.least`."""
+    hashes = {zlib.crc32(gram.encode()) for line in lines for gram in _grams(line, grams)}
     return np.fromiter(sorted(hashes), np.uint32, len(hashes)) if len(hashes) >= grams.least else np.empty(0, np.uint32)
 
 
@@ -67,3 +68,8 @@ def jaccard(one: Shingles, other: Shingles) -> float:
     together = len(one) + len(other)
     common = len(np.intersect1d(one, other, assume_unique=True))
     return common / (together - common) if together else 0.0
+
+
+def containment(inner: Shingles, outer: Shingles) -> float:
+    """Share of the n-grams of `inner` that `outer` has, 0 to 1; 0 where `inner` is empty."""
+    return len(np.intersect1d(inner, outer, assume_unique=True)) / len(inner) if len(inner) else 0.0

@@ -1,9 +1,9 @@
 """What of a record is compared: the texts in which a clinician would know a question again.
 
 An exam question is its stem with its options, in whatever order these stand: the same stem with other options is another question where the stem is a form
-("which of the following is true?"), and the same one where the stem is a case, which then is most of the text. A free-text record is what the user says, and
-that together with the answer: a question may stand in either. A stem by itself is compared with free text only, and only where it is long enough to be more
-than a form. Of a conversation each turn is a text, too: one of several may be the question.
+("which of the following is true?"), and the same one where the stem is a case, which then is most of the text. A free-text record is all that is said in it,
+what the user says, and each turn of a longer conversation by itself, the system's too: a question may stand in any. A stem by itself is compared with free text
+only, and only where it is long enough to be more than a form.
 
 Lines are compared as a set, each without its enumeration (`A.`, `1)`, `①`), so that it does not matter whether options stand in the record's fields or in
 the text that a user wrote.
@@ -15,11 +15,13 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
 
 from medfinetune_trainer.data.records import Record
 
 SPECIFIC = 60
-"""Characters of a normalised stem, each Hangul syllable or ideograph counting as three, from which it is compared without its options."""
+"""Characters of a normalised text, each Hangul syllable or ideograph counting as three, from which it is more than a form: a stem is then compared without its
+options, and a question looked for inside longer texts."""
 
 _ENUMERATION = re.compile(r"^\W?(?:[a-z]|\d{1,2}|question|abstract|answer|정답)[.):：]\s*", re.IGNORECASE)
 _BARE_SIGNS = re.compile(r"(?<!\d)[./:]|[./:](?!\d)|-(?!\d)|(?<=[^\W\d])-")
@@ -52,10 +54,25 @@ class View:
         """Equal where the texts are the same to the letter, in whatever order the options stand."""
         return "\n".join((self.lines[0], *sorted(self.lines[1:])))
 
+    @cached_property
+    def spaced(self) -> tuple[str, ...]:
+        """The lines, each normalised."""
+        return tuple(map(normalise, self.lines))
+
+    @cached_property
+    def compact(self) -> str:
+        """The normalised lines without white space, in the record's order."""
+        return "\n".join(filter(None, (line.replace(" ", "") for line in self.spaced)))
+
     @property
     def normalised(self) -> str:
         """Equal where nothing but case, width, white space, punctuation and the order of lines differs."""
-        return "\n".join(sorted(filter(None, (normalise(line).replace(" ", "") for line in self.lines))))
+        return "\n".join(sorted(self.compact.split("\n")))
+
+    @property
+    def specific(self) -> bool:
+        """Whether it is long enough to be more than a form."""
+        return sum(len(line) + 2 * len(_WIDE.findall(line)) for line in self.spaced) >= SPECIFIC
 
 
 def question_views(record: Record) -> tuple[View, ...]:
@@ -64,12 +81,12 @@ def question_views(record: Record) -> tuple[View, ...]:
 
 
 def record_views(record: Record) -> tuple[View, ...]:
-    """The texts of a training record, the one that stands for it first: an exam's with its options; else all turns, the user's, and each of a conversation."""
+    """The texts of a training record, the one that stands for it first: an exam's with its options; else all but the system's turn, the user, and each turn."""
     if record.answer >= 0:
         return _exam_views(record)
     spoken = [message.content for message in record.messages if message.role != "system"]
     system = [message.content for message in record.messages if message.role == "system"]
-    return _views(tuple(dict.fromkeys(("\n".join(spoken), _user(record), *(spoken if len(spoken) > 2 else ()), *system))))
+    return _views(("\n".join(spoken), _user(record), *(spoken if len(spoken) > 2 else ()), *system))
 
 
 def normalise(text: str) -> str:
@@ -95,14 +112,13 @@ _BLANKS = _Blanks()
 
 def _exam_views(record: Record) -> tuple[View, ...]:
     stem = _lines(record.question)
-    whole = View(Kind.EXAM, (*stem, *(line for option in record.options for line in _lines(option))))
-    text = normalise(record.question)
-    specific = len(text) + 2 * len(_WIDE.findall(text)) >= SPECIFIC
-    return (whole, View(Kind.STEM, stem)) if specific else (whole,)
+    whole, alone = View(Kind.EXAM, (*stem, *(line for option in record.options for line in _lines(option)))), View(Kind.STEM, stem)
+    return (whole, alone) if alone.specific else (whole,)
 
 
 def _views(texts: tuple[str, ...]) -> tuple[View, ...]:
-    return tuple(View(Kind.TEXT, lines) for lines in map(_lines, texts) if lines)
+    """Each text once: of a conversation of one turn, what the user says is that turn."""
+    return tuple(View(Kind.TEXT, lines) for lines in dict.fromkeys(map(_lines, texts)) if lines)
 
 
 def _user(record: Record) -> str:

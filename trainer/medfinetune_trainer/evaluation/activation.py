@@ -47,7 +47,7 @@ def activation(model: nn.Module, renderer: Renderer, task: str, language: str, r
 
 @contextmanager
 def _strengths(model: nn.Module) -> Iterator[Mapping[int, list[Tensor]]]:
-    """Collect, by decoder layer, the mean over tokens of each forward pass of each adapted module."""
+    """Collect, by decoder layer, the sum over tokens of each forward pass of each adapted module, and the number of tokens."""
     found: defaultdict[int, list[Tensor]] = defaultdict(list)
     with ExitStack() as hooks:
         for name, module in model.named_modules():
@@ -68,13 +68,16 @@ def _watch(module: nn.Module, base: nn.Module, found: list[Tensor]) -> Sequence[
     def compare(_module: nn.Module, _inputs: tuple[Any, ...], output: Tensor) -> None:
         if plain:
             before = plain.pop()
-            found.append(((output.float() - before).norm(dim=-1) / before.norm(dim=-1).clamp_min(1e-12)).mean())
+            shares = (output.float() - before).norm(dim=-1) / before.norm(dim=-1).clamp_min(1e-12)
+            found.append(torch.stack((shares.sum(), shares.new_tensor(shares.numel()))))
 
     return base.register_forward_hook(keep), module.register_forward_hook(compare)
 
 
 def _mean(strengths: Sequence[Tensor]) -> float:
-    return float(torch.stack(list(strengths)).mean()) if strengths else 0.0
+    """Over all tokens: a question of many counts for more."""
+    total = torch.stack(list(strengths)).double().sum(dim=0) if strengths else torch.tensor((0.0, 1.0))
+    return float(total[0] / total[1])
 
 
 def _device(model: nn.Module) -> torch.device:
