@@ -32,7 +32,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 def own_cluster(folder: Path) -> Iterator[Cluster]:
     """One node and its control plane, with the images of this clone."""
-    with Node(folder / "node") as node, ControlPlane(folder / "plane", scheduler=True, address=node.gateway, users=node.users) as plane:
+    with Node(folder / "node") as node, ControlPlane(folder / "plane", crd=False, scheduler=True, address=node.gateway, users=node.users) as plane:
         node.join(plane)
         trainer, operator = recipes.trainer(node.images), recipes.operator(node.images)
         asked, registry = node.agents["coredns"].log, node.images.address
