@@ -1,7 +1,7 @@
 """Where in a longer text a test question is found: the step `placements` of `benchmarks.contamination`, also alone by `--child placements all`.
 
-Of MedQA's and KorMedMCQA's test questions the share that is found in one turn of several, after an instruction, in the system's turn, and amid an answer, as it is
-and with a tenth of its words changed; and how many are flagged where only texts of other origin are trained on, one by one and twenty joined into one.
+Of MedQA's and KorMedMCQA's test questions the share that is found in one turn of several, after an instruction, in the system's turn, and amid an answer, as it
+is and with a tenth of its words changed; and how many are flagged where only texts of other origin are trained on, one by one and twenty joined into one.
 """
 
 from __future__ import annotations

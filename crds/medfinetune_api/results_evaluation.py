@@ -125,6 +125,10 @@ class Clean(Contract):
     """Of the untuned base on the others; absent without a baseline, or where none is left."""
     tuned: Score | None = None
     """Of the tuned model on the others; absent where none is left."""
+    before_base: Score | None = None
+    """Of the untuned base with those that were removed from the evaluation; absent without a baseline, or where none were: then the headline has them."""
+    before_tuned: Score | None = None
+    """Of the tuned model with those that were removed from the evaluation; absent where none were."""
 
 
 class CleanText(Contract):
@@ -136,6 +140,10 @@ class CleanText(Contract):
     """Of the untuned base on the others; empty without a baseline, or where none is left."""
     tuned: ByMetric
     """Of the tuned model on the others; empty where none is left."""
+    before_base: ByMetric = Field(default_factory=dict)
+    """Of the untuned base with those that were removed from the evaluation; empty without a baseline, or where none were: then the headline has them."""
+    before_tuned: ByMetric = Field(default_factory=dict)
+    """Of the tuned model with those that were removed from the evaluation; empty where none were."""
 
 
 BySubject = Annotated[Mapping[SubjectName, Score], Field(max_length=1_000_000)]

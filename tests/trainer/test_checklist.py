@@ -15,7 +15,7 @@ from medfinetune_api.results_calibration import Calibration
 from medfinetune_api.results_evaluation import Clean, EvaluationSummary, Orders, TextScores
 from medfinetune_api.results_gates import GateOutcome, Release
 from medfinetune_api.results_privacy import PrivacyReport
-from medfinetune_api.results_screening import ContaminationReport
+from medfinetune_api.results_screening import AcrossLanguages, ContaminationReport
 from medfinetune_trainer.artifacts.maker import Requester
 from medfinetune_trainer.artifacts.verification import verify
 from medfinetune_trainer.evaluation.comparison import compare, compare_means
@@ -138,11 +138,18 @@ def stopped(run: Run) -> Run:
     return replace(run, judgement=Judgement((outcome.model_copy(update={"passed": False, "sentence": "Below 10 %."}),)))
 
 
+def untranslated(run: Run) -> Run:
+    """Korean records, which no model compared with the English questions."""
+    found = contamination(run.plan, 0)
+    return replace(run, contamination=found.model_copy(update={"across": (AcrossLanguages(questions="en", records="ko"),)}))
+
+
 SPOILT: list[tuple[Callable[[Run], Run], dict[str, State], str]] = [
     (lambda run: replace(run, privacy=privacy(run.plan, 3)), {"privacy": State.FAILED, "names": State.OPEN}, "3 of 1,272 records"),
     (lambda run: replace(run, privacy=privacy(run.plan, 3, names=True, action=PrivacyAction.REDACT)), {}, "action Redact"),
     (lambda run: replace(run, contamination=contamination(run.plan, 8)), {"contamination": State.OPEN}, "8 of 80 questions resemble"),
     (lambda run: replace(run, contamination=contamination(run.plan, 8, "Remove")), {}, "action Remove"),
+    (untranslated, {"contamination": State.OPEN}, "Translations were not looked for (en with ko)."),
     (worse, {"base": State.FAILED}, "-75.0 points"),
     (worse_in_words, {"base": State.FAILED}, "notes F1 -60.0 points"),
     (

@@ -105,7 +105,7 @@ def bilingual_model(folder: Path, sentences: Sequence[Sequence[str]]) -> Path:
 
 def test_a_model_that_finds_translations_compares_across_languages(tmp_path: Path) -> None:
     known = translations("en", "ko")
-    more = [(f"Filler{k} words{k}.", f"채움{k} 단어{k}.") for k in range(10)]
+    more = [(f"Filler{k} words{k}.", f"채움{k} 단어{k}.") for k in range(110)]
     model = bilingual_model(tmp_path / "models" / "bilingual", [*known, *more])
     data = tmp_path / "data"
     write_lines(data / "en.jsonl", [{"question": english, "answer": "x"} for english, _ in (*known, *more)])
@@ -117,6 +117,18 @@ def test_a_model_that_finds_translations_compares_across_languages(tmp_path: Pat
     assert across.embedding is not None
     assert (across.questions, across.records, across.embedding.used, across.embedding.translated_share) == ("ko", "en", True, 1.0)
     assert [each.alike[0].record for each in report.tasks[0].flagged] == [f"en.jsonl:{line}" for line in range(1, len(known) + len(more) + 1)]
+
+
+def test_a_model_is_refused_by_the_share_of_all_shuffled_pairs(tmp_path: Path) -> None:
+    """Three times four texts that it takes for one are 18 of 780 pairs, though each of them is close to but three others."""
+    same = [tuple(f"Word{group}x{text} term{group}x{text}." for text in range(4)) for group in range(3)]
+    texts = [*same, *((f"Filler{k} words{k}.",) for k in range(28))]
+    model, data = bilingual_model(tmp_path / "models" / "small", texts), tmp_path / "data"
+    write_lines(data / "asked.jsonl", [{"question": text, "answer": "x"} for alike in texts for text in alike])
+    write_lines(data / "known.jsonl", [{"question": "Etwas anderes.", "answer": "x"}])
+    task = task_plan(name="asked", path="asked.jsonl", format=Format.QUESTION_ANSWER, language="en")
+    report = screened(plan_of(tmp_path, model, data, [source("known", "known.jsonl", Format.QUESTION_ANSWER, "de")], [task]))
+    assert trials(report)["en"] == EmbeddingTrial(used=False, pairs=780, unrelated_share=18 / 780)
 
 
 def spoiled(folder: Path, name: str, content: str) -> None:

@@ -120,6 +120,13 @@ def test_removed_from_the_evaluation_they_are_not_asked(volumes: tuple[Path, Pat
     assert (scores.questions, scores.available, clean.contaminated) == (scores.available - PLANTED, report_of(plan).tasks[0].questions, PLANTED)
     assert not {f"medqa/test.jsonl:{line}" for line in (1, 2, 3)} & right(plan, "tuned").keys()
     assert (clean.base, clean.tuned) == (scores.base, scores.tuned)
+    # Before removal: the answers to all questions, as a run that only reports gives them.
+    reported = evaluated(plan_of(volumes, tmp_path / "reported", action=REPORT), volumes)[1].tasks[0]
+    assert reported.clean is not None
+    assert (clean.before_base, clean.before_tuned) == (reported.base, reported.tuned)
+    assert (clean.base, clean.tuned) == (reported.clean.base, reported.clean.tuned)
+    assert (reported.clean.before_base, reported.clean.before_tuned) == (None, None)
+    assert all(scored(each) in plan.folder.report.read_text(encoding="utf-8") for each in (clean.before_base, clean.before_tuned))
     assert summary.tuned_by_language["en"] == scores.tuned
     plan.folder.summary.unlink()
     plan.folder.contamination.unlink()

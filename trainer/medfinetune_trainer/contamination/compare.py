@@ -51,7 +51,7 @@ def compare(plan: RunPlan, scratch: Path) -> Compared:
     lookup = Questions(questions, threshold)
     findings = Findings(questions, [source.name for source in plan.data.sources])
     embedder = Embedder(plan, embedding) if embedding else None
-    trials = Trials(embedder, sample(questions, plan.training.seed), sample(_records(plan), plan.training.seed), threshold) if embedder else None
+    trials = Trials(embedder, sample(questions, plan.training.seed), sample(_records(plan), plan.training.seed)) if embedder else None
     meaning = Meaning(embedder, trials, questions) if embedder and trials else None
     with TemporaryDirectory(prefix="compared-", dir=scratch) as folder:
         repeats = Repeats(Path(folder), threshold)

@@ -100,12 +100,6 @@ def keys_of(records: Sequence[Item], threshold: float) -> Keys:
     return bucket_keys([text.shingles for record in records for text in record.texts if text.shingles.size], threshold)
 
 
-def alike(one: Item, other: Item, threshold: float) -> bool:
-    """Whether two items are the same by what stands for them: normalised, or by n-grams."""
-    first, second = one.texts[0], other.texts[0]
-    return first.normalised == second.normalised or jaccard(first.shingles, second.shingles) >= threshold
-
-
 def first_rows(records: Sequence[Item]) -> Iterator[int]:
     """For each record the row of `keys_of` that stands for it, -1 where it has no n-grams."""
     row = 0

@@ -1,14 +1,14 @@
 """Meaning: questions and records compared by an embedding model, in the languages in which it has shown that it can.
 
-The model is tried before it is used: on a sample of the very texts that are to be compared. Their pairs count as unrelated but for those that stricter methods
-find, and each text's closest, which may be its paraphrase or translation.
+The model is tried before it is used: on a sample of the very texts that are to be compared. All their pairs count as unrelated, repeats and paraphrases among
+them too: in a sample of some size these are few, and of a small one no more can be said than that the model found too many.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import combinations, product
+from itertools import product
 
 import numpy as np
 from medfinetune_api.results_screening import Detection, EmbeddingTrial
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medfinetune_trainer.contamination.embeddings import Embedder, Vectors
 from medfinetune_trainer.contamination.items import Item
-from medfinetune_trainer.contamination.matching import Match, Matches, alike, keep_better
+from medfinetune_trainer.contamination.matching import Match, Matches, keep_better
 
 SAMPLE = 100
 """Questions, and records, of each language whose pairs the model is tried on."""
@@ -40,40 +40,29 @@ def sample(items: Iterable[Item], seed: int) -> dict[str, list[Item]]:
 
 
 class Trials:
-    """What the model can be used for, tried on samples of questions and of records by language. `threshold` is that of n-grams."""
+    """What the model can be used for, tried on samples of questions and of records by language."""
 
-    def __init__(self, embedder: Embedder, questions: Samples, records: Samples, threshold: float) -> None:
-        self._embedder, self._threshold = embedder, threshold
+    def __init__(self, embedder: Embedder, questions: Samples, records: Samples) -> None:
+        self._embedder = embedder
         pooled = {language: [*questions.get(language, ()), *records.get(language, ())] for language in sorted({*questions, *records})}
         vectors = {language: embedder.encode([item.content for item in items]) for language, items in pooled.items()}
-        self.within = {language: embedder.trial(self._unrelated(items, vectors[language]), language, language) for language, items in pooled.items()}
+        self.within = {language: embedder.trial(shuffled(vectors[language]), language, language) for language in pooled}
         self.across = {(asked, known): self._across(vectors, asked, known) for asked, known in product(sorted(questions), sorted(records)) if asked != known}
 
     def allows(self, asked: str, known: str) -> bool:
         """Whether questions in `asked` are compared with records in `known`."""
         return (self.within[asked] if asked == known else self.across[asked, known]).used
 
-    def _unrelated(self, items: Sequence[Item], vectors: Vectors) -> NDArray[np.float32]:
-        """Cosines of pairs of one language: (P,)."""
-        pairs = np.zeros((len(items), len(items)), bool)
-        for i, j in combinations(range(len(items)), 2):
-            pairs[i, j] = not alike(items[i], items[j], self._threshold)
-        return _without_closest(vectors @ vectors.T, pairs)
-
     def _across(self, vectors: Mapping[str, Vectors], asked: str, known: str) -> EmbeddingTrial:
         cosines = vectors[asked] @ vectors[known].T
-        trial = self._embedder.trial(_without_closest(cosines, np.ones_like(cosines, bool)), asked, known)
+        trial = self._embedder.trial(cosines.ravel(), asked, known)
         return trial.model_copy(update={"used": trial.used and self.within[asked].used and self.within[known].used})
 
 
-def _without_closest(cosines: NDArray[np.float32], pairs: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The cosines of `pairs`, both (N, M), but for the highest of each row and of each column: (P,)."""
-    if pairs.any():
-        masked = np.where(pairs, cosines, -2)
-        rows, columns = masked.argmax(axis=1), masked.argmax(axis=0)
-        pairs[np.arange(len(rows)), rows] = False
-        pairs[columns, np.arange(len(columns))] = False
-    return cosines[pairs]
+def shuffled(vectors: Vectors) -> NDArray[np.float32]:
+    """The cosines of every two of the N texts of `vectors`: (N (N - 1) / 2,)."""
+    cosines: NDArray[np.float32] = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
+    return cosines
 
 
 class Meaning:

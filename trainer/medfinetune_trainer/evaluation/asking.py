@@ -11,11 +11,11 @@ from medfinetune_api.plan_evaluation import TaskPlan
 
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.evaluation.entities import Entities
-from medfinetune_trainer.evaluation.exams import exam_tasks
+from medfinetune_trainer.evaluation.exams import exam_tasks, name_of_removed
 from medfinetune_trainer.evaluation.glossary import Glossary, glossary_of
 from medfinetune_trainer.evaluation.harness import ExamTask
 from medfinetune_trainer.evaluation.letters_written import LetterTask
-from medfinetune_trainer.evaluation.questions import prompt_template
+from medfinetune_trainer.evaluation.questions import Questions, prompt_template
 from medfinetune_trainer.evaluation.text_metrics import TextMeasures
 from medfinetune_trainer.evaluation.text_task import TextTask
 
@@ -31,6 +31,12 @@ def tasks_of(plan: RunPlan, task: TaskPlan, asked: Sequence[Record]) -> list[Exa
         prompt = prompt_template(task, max(len(record.choices) for record in asked))
         return [LetterTask(task.name, asked, prompt, task.language, task.max_new_tokens)]
     return exam_tasks(task, asked, plan.training.seed)
+
+
+def asked_of(plan: RunPlan, task: TaskPlan, questions: Questions) -> list[ExamTask]:
+    """As `tasks_of`, with one more for the questions that are removed from the result. Raises InvalidData (a glossary)."""
+    apart = task.model_copy(update={"name": name_of_removed(task.name), "option_orders": 1})
+    return [*tasks_of(plan, task, questions.asked), *(tasks_of(plan, apart, questions.removed) if questions.removed else ())]
 
 
 def headlines(results: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

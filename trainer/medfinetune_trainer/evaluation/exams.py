@@ -17,6 +17,11 @@ def task_names(task: TaskPlan) -> list[str]:
     return [task.name] if task.option_orders == 1 else [task.name, name_in_orders(task.name)]
 
 
+def name_of_removed(task: str) -> str:
+    """Under which name the harness asks the questions of `task` that are removed from its result: no task of a manifest has a dot."""
+    return f"{task}.removed"
+
+
 def exam_tasks(task: TaskPlan, asked: Sequence[Record], seed: int) -> list[ExamTask]:
     """The harness's tasks, named as `task_names` has them; `seed` draws the orders."""
     prompt = prompt_template(task, max(len(record.choices) for record in asked))

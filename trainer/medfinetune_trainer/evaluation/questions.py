@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 
 from medfinetune_api.choices import Format, Scoring
@@ -28,13 +29,16 @@ class Questions:
     alike: frozenset[tuple[str, str]] | None = None
     """Those that resemble training records, by `file:line` and `question_sha256`; None where nothing was compared."""
     left_out: int = 0
-    """Questions that are not asked because they resemble training records."""
+    """Questions that are in no result because they resemble training records."""
+    removed: list[Record] = field(default_factory=list)
+    """Of these, those that are asked apart, for the accuracy before removal: all, or as large a share of them as `asked` is of the others."""
 
 
 def read_questions(task: TaskPlan, mount: Path, seed: int, alike: Collection[int] | None = None, ask_alike: bool = True) -> Questions:
     """The questions of `task` from the data volume at `mount`; where the plan limits them, a sample in proportion to the subjects, drawn by `seed`.
 
-    `alike` are the numbers (from 1) of those that resemble training records, None where nothing was compared; `ask_alike` says whether they are asked.
+    `alike` are the numbers (from 1) of those that resemble training records, None where nothing was compared; `ask_alike` says whether they are asked with the
+    others.
 
     Raises InvalidData where the file cannot be read as the task's format, or holds records that ask nothing to choose from.
     """
@@ -46,7 +50,10 @@ def read_questions(task: TaskPlan, mount: Path, seed: int, alike: Collection[int
     left = [index for index in range(len(records)) if ask_alike or index not in resembling]
     chosen = stratified_sample([records[index].subject for index in left], task.limit, seed)
     keys = frozenset((records[index].where, question_sha256(records[index])) for index in resembling)
-    return Questions([records[left[index]] for index in chosen], len(records), None if alike is None else keys, len(records) - len(left))
+    removed = [record for index, record in enumerate(records) if index in resembling and not ask_alike]
+    drawn = stratified_sample([record.subject for record in removed], ceil(len(removed) * len(chosen) / len(left)) if left else None, seed)
+    asked = [records[left[index]] for index in chosen]
+    return Questions(asked, len(records), None if alike is None else keys, len(removed), [removed[index] for index in drawn])
 
 
 def question_sha256(record: Record) -> str:

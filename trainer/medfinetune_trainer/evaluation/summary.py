@@ -67,13 +67,13 @@ def summarise(plan: RunPlan, available: Mapping[str, int]) -> EvaluationSummary:
 def _kept(plan: RunPlan, variant: str) -> ByTask:
     """The answers of one variant, written down."""
     folder, tasks = plan.folder.evaluation, plan.evaluation.tasks
-    found = {task.name: [_staying(task, sample) for sample in results.samples(folder, variant, task.name)] for task in tasks}
+    found = {task.name: [staying(task, sample) for sample in results.samples(folder, variant, task.name)] for task in tasks}
     for task, answers in found.items():
         write_answers(plan.folder, variant, task, answers)
     return found
 
 
-def _staying(task: TaskPlan, sample: Mapping[str, Any]) -> Answer:
+def staying(task: TaskPlan, sample: Mapping[str, Any]) -> Answer:
     """What stays of a sample, by how it was answered."""
     if task.metrics:
         return text_answer(sample)

@@ -74,7 +74,7 @@ def _apart(report: ContaminationReport | None, summary: EvaluationSummary | None
     blind = [f"{each.questions} with {each.records}" for each in report.across if not (each.embedding and each.embedding.used)]
     unlooked = f" Translations were not looked for ({', '.join(blind)})." if blind else ""
     finding = f"{report.contaminated:,} of {report.questions:,} questions resemble training records (action {report.action}).{_without(summary)}{unlooked}"
-    done = report.contaminated == 0 or report.action is DecontaminationAction.REMOVE
+    done = not blind and (report.contaminated == 0 or report.action is DecontaminationAction.REMOVE)
     return replace(APART, state=State.DONE if done else State.OPEN, finding=finding, evidence=(CONTAMINATION, SUMMARY))
 
 

@@ -53,7 +53,7 @@ def contaminated_rows(report: ContaminationReport, summary: EvaluationSummary) -
     for task in report.tasks:
         one = scores.get(task.task)
         clean = one.clean if one else None
-        with_, without = scored(one.tuned if one else None), scored(clean.tuned if clean else None)
+        with_, without = scored((clean and clean.before_tuned) or (one.tuned if one else None)), scored(clean.tuned if clean else None)
         yield task.task, f"{task.questions:,}", f"{task.contaminated:,}", percent(task.rate), with_, without
 
 
@@ -67,7 +67,7 @@ def _done(report: ContaminationReport) -> str:
     if report.action is DecontaminationAction.REPORT:
         return "They are asked all the same and records are trained on all the same (action Report)."
     if report.remove_from is RemoveFrom.EVALUATION:
-        return "They are not asked: every accuracy of this run is without them (action Remove, from Evaluation)."
+        return "Every accuracy of this run is without them (action Remove, from Evaluation); they were asked apart, for the accuracy before removal."
     return f"{report.left_out:,} records that they resemble are not trained on (action Remove, from Training)."
 
 
@@ -80,14 +80,14 @@ def _task(task: TaskContamination) -> tuple[Child, ...]:
 def _accuracies(summary: EvaluationSummary) -> Iterator[tuple[Child, ...]]:
     for task in summary.tasks:
         if clean := task.clean:
-            yield name(task.task), "Accuracy", *_figures(0, task.base, task.tuned)
+            yield name(task.task), "Accuracy", *_figures(0, clean.before_base or task.base, clean.before_tuned or task.tuned)
             yield "", "", *_figures(clean.contaminated, clean.base, clean.tuned)
 
 
 def _means(summary: EvaluationSummary) -> Iterator[tuple[Child, ...]]:
     for text, clean in ((text, text.clean) for text in summary.texts if text.clean):
         for metric, tuned in text.tuned.items():
-            yield name(text.task), metric, *_figures(0, text.base.get(metric), tuned)
+            yield name(text.task), metric, *_figures(0, clean.before_base.get(metric, text.base.get(metric)), clean.before_tuned.get(metric, tuned))
             yield "", "", *_figures(clean.contaminated, clean.base.get(metric), clean.tuned.get(metric))
 
 

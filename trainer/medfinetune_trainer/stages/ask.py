@@ -26,8 +26,8 @@ from medfinetune_trainer.contamination.record import asks_contaminated, contamin
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.activation import activation
-from medfinetune_trainer.evaluation.asking import headlines, tasks_of
-from medfinetune_trainer.evaluation.exams import task_names
+from medfinetune_trainer.evaluation.asking import asked_of, headlines
+from medfinetune_trainer.evaluation.exams import name_of_removed, task_names
 from medfinetune_trainer.evaluation.generation import WritingModel
 from medfinetune_trainer.evaluation.harness import ExamTask, ask_and_describe
 from medfinetune_trainer.evaluation.questions import Questions, read_questions
@@ -52,10 +52,10 @@ def ask(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, f
         Diverged: a model answers with likelihoods that are not finite. StorageFailed.
     """
     questions = questions_of(plan)
-    missing = ranks.from_zero(lambda: _missing(plan))
+    missing = ranks.from_zero(lambda: _missing(plan, questions))
     if missing:
         disable_progress_bar()
-        tasks = [exam for task in plan.evaluation.tasks for exam in tasks_of(plan, task, questions[task.name].asked)]
+        tasks = [exam for task in plan.evaluation.tasks for exam in asked_of(plan, task, questions[task.name])]
         _ask_variants(plan, missing, questions, tasks, ranks, device, QuestionCount(folder, len(missing) * sum(exam.count for exam in tasks)))
     return {}
 
@@ -74,8 +74,9 @@ def trained_folder(plan: RunPlan) -> Path:
     raise OutputConflict(str(plan.folder.final), found="no such folder", expected="train complete", remedy="Run the stage train of this plan first.")
 
 
-def _missing(plan: RunPlan) -> list[str]:
+def _missing(plan: RunPlan, questions: Asked) -> list[str]:
     asked = [name for task in plan.evaluation.tasks for name in task_names(task)]
+    asked += [name_of_removed(name) for name, found in questions.items() if found.removed]
     variants = ["base", "tuned"] if plan.evaluation.baseline else ["tuned"]
     return [variant for variant in variants if asked and not results.is_complete(plan.folder.evaluation, variant, asked)]
 
