@@ -179,23 +179,23 @@ RATIO_NAMES_ALL = Rule.none(
 
 # pods
 
-RESERVED_PREFIXES = ("PET_", "MASTER_", "MEDFINETUNE_", "TORCHELASTIC_", "KUBERNETES_", "LD_", "PYTHON", "HF_", "CUDA_", "NVIDIA_", "TRITON_")
-PLUGINS = ("NCCL_NET_PLUGIN", "NCCL_TUNER_PLUGIN", "NCCL_PROFILER_PLUGIN", "NCCL_CONF_FILE", "TORCH_EXTENSIONS_DIR", "TORCHINDUCTOR_CACHE_DIR")
-"""Variables that name code to load: it would run though the administrator allowed no such image."""
-RESERVED_NAMES = ("HOME", "PATH", "TMPDIR", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TRANSFORMERS_OFFLINE", *PLUGINS)
+RESERVED_PREFIXES = ("PET_", "MASTER_", "MEDFINETUNE_", "TORCHELASTIC_", "KUBERNETES_", "LD_", "PYTHON", "HF_", "CUDA_", "NVIDIA_", "TRITON_", "OPENSSL_", "GCONV_")
+RESERVED_NAMES = ("HOME", "TMPDIR", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TRANSFORMERS_OFFLINE", "BASH_ENV", "BNB_CUDA_VERSION")
+LOADS = "PLUGIN|PRELOAD|TUNABLES|(^|_)(LIB|LIBS|LIBRARY|LIBRARIES|PATH|DIR|MODULE|MODULES|CONF|CONFIG|FILE|ENGINES)$"
+"""Variables that name code, or a folder or file that may lead to code: it would run though the administrator allowed no such image."""
 RESERVED_DOMAINS = ("medfinetune.io/", "kubernetes.io/", "k8s.io/", "x-k8s.io/")
 _PREFIX = "^(" + "|".join(RESERVED_PREFIXES) + ")"
 
 
 def _reserved(name: str) -> bool:
-    return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES)
+    return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES) or re.search(LOADS, name) is not None
 
 
 ENVIRONMENT_NOT_RESERVED = Rule(
-    cel=f"!self.name.matches('{_PREFIX}') && !(self.name in {list(RESERVED_NAMES)})",
+    cel=f"!self.name.matches('{_PREFIX}') && !(self.name in {list(RESERVED_NAMES)}) && !self.name.matches('{LOADS}')",
     holds=lambda variable: not _reserved(variable.name),
-    expected=f"a name other than {', '.join(RESERVED_NAMES)} that begins with none of {', '.join(RESERVED_PREFIXES)}",
-    remedy="Remove the variable: the product sets it itself.",
+    expected=f"a name other than {', '.join(RESERVED_NAMES)} that begins with none of {', '.join(RESERVED_PREFIXES)} and names no code, file or folder",
+    remedy="Remove the variable: the product sets it itself, or it may load code that the administrator has not allowed.",
     field=".name",
     reason="FieldValueForbidden",
 )

@@ -44,7 +44,7 @@ def test_a_gate_stops_a_run_until_a_reviewer_releases_it(operator: Cluster, volu
 
 
 def exit_of_status(cluster: Cluster, run: RunOnCluster) -> int:
-    shown = command("status", run.name, "--namespace", run.namespace)
+    shown = command("status", run.name, "--watch", "--namespace", run.namespace)
     return subprocess.run(shown, env=environment(cluster), capture_output=True, check=False).returncode
 
 

@@ -214,7 +214,7 @@ def test_the_trainer_loads_the_plan_and_nobody_can_change_it(tmp_path: Path) -> 
     assert built["immutable"] is True
     pod = job(run, attempt(Stage.PREPARE), PLAIN)["spec"]["template"]["spec"]
     assert pod["volumes"][0]["configMap"]["name"] == built["metadata"]["name"]
-    assert pod["containers"][0]["command"][2:6] == ["medfinetune_trainer", "prepare", "--plan", "/etc/medfinetune/plan.json"]
+    assert pod["containers"][0]["args"][:3] == ["prepare", "--plan", "/etc/medfinetune/plan.json"]
 
 
 def test_the_service_names_the_pods_of_this_run_before_they_are_ready() -> None:

@@ -49,7 +49,7 @@ def _container(run: Run, attempt: Attempt, settings: Settings) -> dict[str, Any]
         "name": CONTAINER,
         "image": run.spec.pods.image or settings.trainer_image,
         "imagePullPolicy": settings.image_pull_policy,
-        "command": _command(attempt.stage),
+        "args": _arguments(attempt.stage),
         "env": environment(run, attempt, settings),
         "ports": [{"name": METRICS_PORT_NAME, "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "resources": resources_of(run, attempt.stage, settings.defaults),
@@ -60,8 +60,9 @@ def _container(run: Run, attempt: Attempt, settings: Settings) -> dict[str, Any]
     }
 
 
-def _command(stage: Stage) -> list[str]:
-    return ["python", "-m", "medfinetune_trainer", stage.value, "--plan", f"{PLAN_FOLDER}/{PLAN_FILE}", "--termination-log", TERMINATION_LOG]
+def _arguments(stage: Stage) -> list[str]:
+    """Of the image's entrypoint, which is the stage program below an init: as process 1, Python would lose a SIGTERM that comes early."""
+    return [stage.value, "--plan", f"{PLAN_FOLDER}/{PLAN_FILE}", "--termination-log", TERMINATION_LOG]
 
 
 def _pod_security(settings: Settings) -> dict[str, Any]:
