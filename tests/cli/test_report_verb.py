@@ -33,7 +33,7 @@ def test_report_makes_the_page_of_a_folder_and_names_it(plan: RunPlan, tmp_path:
     assert (told.returncode, told.stderr) == (0, "")
     assert "run: Complete" in told.stdout
     assert "58.8 [47.8, 68.9]" in told.stdout
-    assert re.search(r"exam +│ en +│ all +│ 80 +│ \+30\.0 \[\+\d+\.\d, \+\d+\.\d\] +│ 0\.\d{3} +│ +\d+\.\d +│ (within|beyond) noise", told.stdout)
+    assert re.search(r"exam +│ en +│ all +│ Accuracy +│ 80 +│ \+30\.0 \[\+\d+\.\d, \+\d+\.\d\] +│ 0\.\d{3} +│ +\d+\.\d +│ (within|beyond) noise", told.stdout)
     assert str(fetched / "report.html") in told.stdout
     assert "Complete" in Page((fetched / "report.html").read_text(encoding="utf-8")).text
     figures = json.loads(medfinetune("report", fetched, "-o", "json").stdout)
