@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import replace
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lm_eval.tasks.kormedmcqa.utils import extract_choice
 from medfinetune_api.choices import ChatTemplate, Format, LossOn, Method, Quantization, Retained, Scoring, TextMetric
 from medfinetune_api.errors import Diverged, InvalidManifest
@@ -180,10 +183,55 @@ def test_letters_are_read_in_other_languages_and_for_any_options() -> None:
         "A와 B는 틀리고\n정답은 C, D": "CD", "A, D가 맞다": "AD",
         "答案是A和C": "AC", "答えはBとDです。": "BD", "The answers are A and C.": "AC", "Respuestas: B, D": "BD",
         "Réponses : A et D\nB est faux": "AD", "Aún no": "",
+        "- A\n- C": "AC", "A. 고혈압\nC. 당뇨": "AC", "정답은 A번과 C번입니다.": "AC", "The answer is A because of C": "", "정답은 A입니다. C는 틀립니다.": "A",
     }.items(),
 )  # fmt: skip
 def test_several_letters_are_read_where_particles_follow_them(answer: str, named: str) -> None:
     assert all_choices(answer, tuple("ABCD")) == list(named)
+
+
+JOINED = {
+    "en": ("Answer: {}", "The answers are {}.", "**{}**", "The correct options are {}."),
+    "ko": ("정답은 {}입니다.", "정답: {}", "{}가 맞습니다.", "정답은 {}이다.\n나머지는 틀렸다."),
+    "zh": ("答案是{}。", "答案：{}", "正确的是{}。"),
+    "ja": ("答えは{}です。", "答え：{}", "正しいのは{}です。"),
+}
+BETWEEN = {"en": (", ", " and ", ", and ", "/"), "ko": (", ", "와 ", "과 ", " 및 "), "zh": ("、", "和", "与"), "ja": ("、", "と", "と ")}
+ELSE = (
+    "A가 아니라 {}",
+    "{} 또는 E",
+    "not {}",
+    "{} is wrong",
+    "{}는 틀렸다",
+    "{}ではない",
+    "不是{}",
+    "{} because E was seen",
+    "either {}",
+    "A patient",
+    "정답을 모르겠다",
+)
+
+
+@given(st.data(), st.sets(st.sampled_from("ABCD"), min_size=1))
+def test_a_list_of_letters_is_read_in_every_language_and_nothing_else_is(data: st.DataObject, right: set[str]) -> None:
+    language = data.draw(st.sampled_from([*JOINED]))
+    letters = data.draw(st.permutations(sorted(right)))
+    told = data.draw(st.sampled_from(BETWEEN[language])).join(letters)
+    assert all_choices(data.draw(st.sampled_from(JOINED[language])).format(told), tuple("ABCDE")) == sorted(right)
+    assert all_choices(", ".join(f"{letter}. 고혈압" for letter in letters), tuple("ABCDE")) == sorted(right)
+    assert all_choices(data.draw(st.sampled_from(ELSE)).format(told), tuple("ABCDE")) == []
+
+
+@pytest.mark.parametrize("letter", "ABCD")
+@pytest.mark.parametrize("other", "ABCD")
+def test_of_one_choice_no_other_is_read(letter: str, other: str) -> None:
+    sure = ("The answer is {}, not {}.", "Answer: {}) and {} is wrong", "答案是{}，不是{}。", "答えは{}です。{}ではありません。")
+    turned = ("答えは{}ではなく、{}です。", "The answer is not {} but {}.", "答案不是{}，是{}。")
+    unsure = ("The answer is {} or {}.", "答案是{}或{}。", "答えは{}または{}です。", "Respuesta: {} o {}")
+    read = partial(one_choice, choices=tuple("ABCD"), korean=False)
+    assert {read(template.format(letter, other)) for template in sure} == {letter}
+    assert {read(template.format(other, letter)) for template in turned} == {letter}
+    assert {read(template.format(letter, other)) for template in unsure} == {""}
 
 
 def test_exact_match_counts_what_the_answers_name(base: Path) -> None:

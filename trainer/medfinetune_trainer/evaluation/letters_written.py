@@ -30,6 +30,14 @@ _LATIN = "0-9A-Za-z_\u00c0-\u024f"
 _BEGIN, _END = rf"(?<![{_LATIN}])", rf"(?![{_LATIN}])"
 """Where a letter stands by itself. Not `\\b`: a particle follows it without a blank in Korean, Japanese and Chinese (`A와`, `Bです`, `是C`)."""
 _IS = r"(?:\s+(?i:is|are|es|est|ist|è|é)\b|\s*[是为為はが])?"
+_AND = r"(?:\s*[,、，;；&+/]\s*(?:(?:그리고|(?i:and|y|e|et|und))\s+)?|\s*(?:와|과|및|하고|이고|[和与與及と])\s*|\s+(?i:and|y|e|et|und)\s+)"
+_OR = r"(?:\s*(?:나|이나|또는|혹은|[或か]|または|もしくは)\s*|\s+(?i:or|o|ou|oder)\s+)"
+_DOUBT = re.compile(
+    r"\b(?i:not|nor|neither|never|except|wrong|incorrect|false|either|unless|nicht|falsch|pas|faux|incorrecta?|falsa?|sbagliat\w|errad\w)\b|(?i:n't\b)"
+    r"|아니|아닌|아닙|틀리|틀린|틀렸|틀림|오답|제외|않|또는|혹은|不|非|错|錯|或|ではな|じゃな|ではあり|誤|間違|除|または"
+)
+"""What makes letters beside it other than the answer, or one of several guesses."""
+_SENTENCE = re.compile(r"(?<![A-Z])[.!?](?=\s|\Z)|[。！？]|\n")
 
 
 class LetterTask(ExamTask):
@@ -85,6 +93,9 @@ def one_choice(answer: str, choices: tuple[str, ...], *, korean: bool) -> str:
     if any(len(choice) > 1 for choice in choices):
         words = re.findall(rf"\b(?:{'|'.join(map(re.escape, choices))})\b", answer, re.IGNORECASE)
         return str(words[0]).lower() if words else ""
+    letter = f"[{''.join(choices)}]"
+    if not korean and re.search(rf"{_BEGIN}{letter}{_END}{_OR}{letter}{_END}", answer):
+        return ""
     for pattern in _cascade("".join(choices), korean):
         found = pattern.findall(answer)
         if found:
@@ -93,10 +104,16 @@ def one_choice(answer: str, choices: tuple[str, ...], *, korean: bool) -> str:
 
 
 def all_choices(answer: str, choices: tuple[str, ...]) -> list[str]:
-    """The letters that `answer` names, in order, each once."""
+    """The letters that `answer` names, in order, each once; none where the sentence has more of them than its one list, or doubts or denies any."""
     _, *said = re.split(rf"{_ANSWER}(?i:s|en)?{_END}", answer)
-    told = (said[-1] if said else answer).strip(" \t\r\n*:：")
-    named = set(re.findall(rf"{_BEGIN}([{''.join(choices)}]){_END}", told.partition("\n")[0]))
+    label = rf"{_BEGIN}[{''.join(choices)}]{_END}"
+    lines = re.sub(rf"\n\s*[-*•]?\s*(?={label}(?:[.):：]|\s*(?:\n|\Z)))", ", ", (said[-1] if said else answer).strip(" \t\r\n*:：-•"))
+    told = _SENTENCE.split(lines)[0]
+    letter = rf"(?:(?i:option)\s+)?[(\[*]*{label}[)\]*]*번?"
+    named = re.findall(rf"{_BEGIN}(?!A\s+(?!(?:and|y|e|et|und|is|are|es|est|ist|son|sont|sind)\b)[a-z])([{''.join(choices)}]){_END}", told)
+    lists, labelled = re.findall(rf"{letter}(?:{_AND}{letter})*", told), re.findall(rf"{_BEGIN}([{''.join(choices)}])[.):：]", told)
+    if _DOUBT.search(told) or not (len(lists) == 1 or labelled == named):
+        return []
     return [choice for choice in choices if choice in named]
 
 
@@ -107,7 +124,7 @@ def _cascade(letters: str, korean: bool) -> tuple[re.Pattern[str], ...]:
     if korean:
         patterns = (rf"정답[:\s]*{letter}", rf"정답은\s*{letter}\s*입니다", rf"\b{letter}\.", rf"\b{letter}\b")
         return tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
-    called = rf"{_ANSWER}{_IS}\W{{0,4}}{letter}{_END}"
+    called = rf"{_ANSWER}{_IS}\W{{0,4}}{letter}{_END}(?!\s*(?:ではな|じゃな|ではあり|不))"
     alone = rf"\A\W*{letter}(?=\W*\Z|[.):,]|\W*\n)"
     return tuple(map(re.compile, (called, alone, rf"(?:\(|{_BEGIN}){letter}[.)]", rf"{_BEGIN}(?!A\s+[a-z]){letter}{_END}")))
 
