@@ -39,9 +39,9 @@ class ByDetection(Contract):
     exact: Count = 0
     """The same to the letter."""
     normalised: Count = 0
-    """The same but for case, width, white space, punctuation and the order of options."""
+    """The same but for case, width, white space, punctuation and the order of options; or every line of the question stands in the record so."""
     ngram: Count = 0
-    """Enough n-grams in common."""
+    """Enough n-grams in common, or enough of the question's in the record."""
     embedding: Count = 0
     """Close in meaning alone."""
 
@@ -56,7 +56,7 @@ class Alike(Contract):
     found_by: Detection
     """The strictest method that finds it."""
     similarity: Fraction
-    """1 for Exact and Normalised, Jaccard similarity for NGram, cosine for Embedding."""
+    """1 for Exact and Normalised, Jaccard similarity or, where it is greater, the share of the question that the record holds for NGram, cosine for Embedding."""
 
 
 class FlaggedQuestion(Contract):
@@ -106,7 +106,7 @@ class EmbeddingTrial(Contract):
     used: bool
     """Whether it was used."""
     pairs: Count
-    """Pairs of unrelated texts that it was tried on."""
+    """Shuffled pairs that it was tried on: of every two texts of a sample."""
     unrelated_share: Fraction | None = None
     """Share of these whose cosine exceeds the threshold: above 0.01 the model is refused; absent where there were too few."""
     translations: Count | None = None

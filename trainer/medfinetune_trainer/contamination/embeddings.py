@@ -28,7 +28,7 @@ from medfinetune_trainer.model.folder import refuse_outside
 
 FIELD = "spec.data.decontamination.embedding"
 MOST_UNRELATED = 0.01
-"""Share of unrelated pairs that may exceed the threshold."""
+"""Share of shuffled pairs that may exceed the threshold."""
 LEAST_TRANSLATED = 0.9
 """Share of known translations that must exceed it."""
 LEAST_PAIRS = 100
@@ -56,7 +56,7 @@ class Embedder:
         return vectors.reshape(len(texts), -1).astype(np.float32, copy=False)
 
     def trial(self, cosines: NDArray[np.float32], first: str, second: str) -> EmbeddingTrial:
-        """Whether the model serves texts of the languages `first` and `second`, given the cosines of unrelated pairs: (P,)."""
+        """Whether the model serves texts of the languages `first` and `second`, given the cosines of shuffled pairs: (P,)."""
         pairs, share = len(cosines), float((cosines > self.threshold).mean()) if len(cosines) >= LEAST_PAIRS else None
         apart = share is not None and share <= MOST_UNRELATED
         if first == second:

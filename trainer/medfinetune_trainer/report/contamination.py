@@ -116,7 +116,7 @@ def _across(one: AcrossLanguages) -> tuple[Child, ...]:
 
 def _trial(trial: EmbeddingTrial) -> str:
     """Whether the model was used, with the figures that decided it."""
-    unrelated = "too few texts" if trial.unrelated_share is None else f"{percent(trial.unrelated_share)} of {trial.pairs:,} unrelated pairs above the threshold"
+    unrelated = "too few texts" if trial.unrelated_share is None else f"{percent(trial.unrelated_share)} of {trial.pairs:,} shuffled pairs above the threshold"
     known = f"; {percent(trial.translated_share)} of {trial.translations} translations found" if trial.translated_share is not None else ""
     unknown = "; no known translations to try it on" if trial.translations == 0 else ""
     return f"{'used' if trial.used else 'REFUSED'}: {unrelated}{known}{unknown}"
