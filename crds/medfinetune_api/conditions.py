@@ -125,6 +125,10 @@ class ConditionReason(StrEnum):
     # after a gate has stopped the run
     RELEASED = "Released"
     """Somebody who may has released what a gate had stopped."""
+    UNDECIDED = "Undecided"
+    """Nobody has released yet what a gate has stopped; who may, can."""
+    RELEASE_UNPROVEN = "ReleaseUnproven"
+    """A release is asked for in annotations that no admission policy is known to have looked at."""
     RELEASE_OFF = "ReleaseOff"
     """A release is asked for, but the operator's settings do not allow one in the cluster."""
     RELEASE_FAILED = "ReleaseFailed"

@@ -13,7 +13,7 @@ from medfinetune_operator.carrying import begin, tend
 from medfinetune_operator.conditions import STAGE_CONDITION, condition, is_true
 from medfinetune_operator.draft import Draft
 from medfinetune_operator.observation import Child
-from medfinetune_operator.releasing import is_quarantined, release_left
+from medfinetune_operator.releasing import is_quarantined, release_left, watch_release
 from medfinetune_operator.verdict import fate
 from medfinetune_operator.waiting import is_output
 
@@ -42,6 +42,7 @@ def fail(draft: Draft, reason: ConditionReason, message: str) -> None:
 
 def after_end(draft: Draft) -> None:
     """What a run that has ended still needs: that nothing of it lives on, that record text goes, and at last that its children go."""
+    watch_release(draft)
     for attempt in open_attempts(draft.status):
         tend(draft, attempt)
     if not open_attempts(draft.status):

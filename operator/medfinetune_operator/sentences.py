@@ -47,6 +47,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.CONTAINER_FAILED: "Ask the cluster's administrator: `kubectl describe pod` says what the node lacks.",
     Reason.UNSCHEDULABLE: "Free room on the nodes, or apply the run under another name with smaller spec.resources; `kubectl describe pod` says what is short.",
     Reason.NODE_LOST: "If the node is powered off for good, taint it with node.kubernetes.io/out-of-service=nodeshutdown:NoExecute, or delete its Node object.",
+    Reason.RELEASE_UNPROVEN: "Who may release: take both annotations away, then set them again.",
     Reason.RELEASE_FAILED: "Read `medfinetune logs {run} --stage release`; it may be released where its output volume is mounted, by `medfinetune release`.",
     Reason.PURGE_FAILED: "Read `medfinetune logs {run}`, then delete the working files in folder {folder} of claim {claim} by hand.",
 }

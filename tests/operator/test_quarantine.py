@@ -43,12 +43,12 @@ HOUR = 3600
 GATES = [{"name": "most", "task": "exam", "minimum": 0.99}]
 
 
-def quarantined(release: object = None, **spec: object) -> Run:
-    """A run that a gate has stopped, and that is purged."""
-    run = reached(Stage.EVALUATE, **spec)
-    run = after(run, decide(run, a_job(Stage.EVALUATE, failed=True), failed(Stage.EVALUATE, Exit.GATE_FAILED)))
-    run = after(run, decide(run))
-    return replace(after(run, decide(run, *done(Stage.PURGE))), release=release)
+def quarantined(release: object = None, policy: bool = True, **spec: object) -> Run:
+    """A run that a gate has stopped, and that is purged; whether the policy was there all the while."""
+    run, settings = reached(Stage.EVALUATE, **spec), ALLOWED if policy else SETTINGS
+    run = after(run, decide(run, a_job(Stage.EVALUATE, failed=True), failed(Stage.EVALUATE, Exit.GATE_FAILED), settings=settings))
+    run = after(run, decide(run, settings=settings))
+    return replace(after(run, decide(run, *done(Stage.PURGE), settings=settings)), release=release)
 
 
 def test_a_gate_that_failed_quarantines_the_run_for_good() -> None:
@@ -69,6 +69,23 @@ def test_without_the_setting_a_release_is_off_and_one_event_says_so() -> None:
     assert (decision.start, decision.status.phase, [note.reason for note in decision.notes]) == (None, Phase.QUARANTINED, [Reason.RELEASE_OFF])
     assert condition(decision, ConditionType.RELEASED).reason is Reason.RELEASE_OFF
     assert decide(replace(after(quarantined(), decision), release=WANTED)).notes == ()
+
+
+def test_annotations_that_no_policy_has_looked_at_are_not_heeded_until_they_are_set_anew() -> None:
+    """Whether they were planted with the run, or while the policy was off or away."""
+    planted = replace(reached(Stage.EVALUATE), release=WANTED)
+    planted = after(planted, decide(planted, a_job(Stage.EVALUATE, failed=True), failed(Stage.EVALUATE, Exit.GATE_FAILED), settings=ALLOWED))
+    planted = after(replace(planted, release=WANTED), decide(replace(planted, release=WANTED), settings=ALLOWED))
+    planted = after(replace(planted, release=WANTED), decide(replace(planted, release=WANTED), *done(Stage.PURGE), settings=ALLOWED))
+    off = quarantined(WANTED, policy=False)
+    taken_away = quarantined()
+    taken_away = replace(after(taken_away, decide(taken_away)), release=WANTED)
+    for run in (replace(planted, release=WANTED), off, replace(after(off, decide(off)), release=WANTED), taken_away):
+        found = decide(run, settings=ALLOWED)
+        assert (found.start, condition(found, ConditionType.RELEASED).reason) == (None, Reason.RELEASE_UNPROVEN)
+        bare = replace(after(run, found), release=None)
+        bare = after(bare, decide(bare, settings=ALLOWED))
+        assert decide(replace(bare, release=WANTED), settings=ALLOWED).start is not None
 
 
 def test_a_release_begins_after_the_purge_and_ends_the_quarantine() -> None:
@@ -171,7 +188,7 @@ def run_release(container: dict[str, Any], plan: RunPlan, folder: Path) -> Stage
     """The Job's own command with its own environment, as a process; the plan with its volumes where they are here."""
     (folder / "plan.json").write_text(plan.to_json())
     told = {each["name"]: each["value"] for each in container["env"] if each["name"].startswith("MEDFINETUNE_RELEASE")}
-    command = [sys.executable, *container["command"][1:4], "--plan", str(folder / "plan.json")]
+    command = [sys.executable, "-m", "medfinetune_trainer", container["args"][0], "--plan", str(folder / "plan.json")]
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | told | {"MEDFINETUNE_ATTEMPT": "1"}, check=False)
     assert ended.returncode == 0, ended.stderr
     return StageResult.model_validate_json(ended.stdout)
@@ -206,7 +223,7 @@ def test_only_a_holder_of_the_verb_releases_a_quarantined_run_and_in_no_other_na
     assert "without the verb `release`" in editor.annotate(path, None, None), "nor may anybody else take it back"
     editor.send("PATCH", path, {"metadata": {"annotations": {"ward": "5"}}, "spec": {"runPolicy": {"maxRestarts": 1}}}, MERGE)
     job = stage.jobs("stopped")["stopped-release-a1"]["spec"]["template"]["spec"]["containers"][0]
-    assert job["command"][:4] == ["python", "-m", "medfinetune_trainer", "release"]
+    assert job["args"][0] == "release"
     folder = stage.status("stopped").artifacts
     assert folder
     stored = stage.api.get(f"{CORE}/namespaces/{stage.home}/configmaps/{folder.folder}")
