@@ -56,7 +56,7 @@ class Alike(Contract):
     found_by: Detection
     """The strictest method that finds it."""
     similarity: Fraction
-    """1 for Exact and Normalised, Jaccard similarity or, where it is greater, the share of the question that the record holds for NGram, cosine for Embedding."""
+    """1 for Exact and Normalised, Jaccard similarity or, where greater, the share of the question that the record holds for NGram, cosine for Embedding."""
 
 
 class FlaggedQuestion(Contract):
