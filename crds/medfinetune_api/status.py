@@ -138,6 +138,8 @@ class FineTuneStatus(Contract):
 
     observed_generation: Count | None = None
     """Generation of the spec that this status speaks of."""
+    requester: Annotated[str, Field(max_length=512)] | None = None
+    """Who asked for the run, where an admission policy had proved it when the operator first saw the run."""
     phase: Phase | None = None
     """The run in one word, for people; programs read conditions."""
     stage: Stage | None = None

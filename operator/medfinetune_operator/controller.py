@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from medfinetune_api.conditions import ConditionReason
@@ -116,6 +117,7 @@ class Controller:
         if changed := decision.status != run.status:
             await self._cluster.store_status(body, decision.status.model_dump(mode="json", by_alias=True, exclude_none=True))
             self._news.tell(run, decision.status)
+        run = replace(run, status=decision.status)
         for note in decision.notes:
             self.events.post(run, note, self._clock())
         for each in decision.stop:

@@ -55,6 +55,7 @@ def _round(draft: Draft) -> None:
     if draft.run.deleting:
         draft.stop += [job for job in draft.seen.jobs if job.owned and job.live and not job.deleting]
         return
+    _know_requester(draft)
     draft.update(observed_generation=draft.run.generation)
     adopt(draft)
     follow(draft)
@@ -65,6 +66,12 @@ def _round(draft: Draft) -> None:
         _go_on(draft)
     else:
         after_end(draft)
+
+
+def _know_requester(draft: Draft) -> None:
+    """At the first look only: nobody changes the annotation under the policy, but of a run that was there before it nothing is proven."""
+    if draft.settings.requester and draft.run.requester and draft.status.observed_generation is None:
+        draft.update(requester=draft.run.requester[:512])
 
 
 def _go_on(draft: Draft) -> None:

@@ -11,10 +11,11 @@ from cluster.processes import wait_until
 from medfinetune_api.choices import Stage
 from medfinetune_api.objects import REQUESTER_ANNOTATION, SIGNING_FOLDER
 from medfinetune_operator.resources.job import job
-from medfinetune_operator.run import read_run
+from medfinetune_operator.run import Run, read_run
 from support.api import MERGE, Api, Json
 from support.built import PLAIN, attempt, environment_of, pod_of, run_of
 from support.manifests import minimal_manifest
+from support.observed import SETTINGS, after, decide
 from support.rights import POLICIES, of_chart, put
 
 POLICY = "validatingadmissionpolicy/medfinetune-requester"
@@ -55,12 +56,21 @@ def test_a_run_is_asked_for_in_ones_own_name_and_keeps_it(control_plane: Control
     api.send("PATCH", path, {"metadata": {"annotations": {"note": "kept"}}, "spec": {"runPolicy": {"suspend": True}}}, MERGE)
     stored = api.get(path)
     assert stored
-    told = environment_of(pod_of(job(read_run(stored), attempt(Stage.EVALUATE), PLAIN.model_copy(update={"requester": True}))))
-    assert (told["MEDFINETUNE_REQUESTER"], told["MEDFINETUNE_REQUESTER_VERIFIED"]) == ("erika", "true")
-    unproven = environment_of(pod_of(job(read_run(stored), attempt(Stage.EVALUATE), PLAIN)))
-    assert (unproven["MEDFINETUNE_REQUESTER"], unproven["MEDFINETUNE_REQUESTER_VERIFIED"]) == ("", "false")
+    proving, seen = SETTINGS.model_copy(update={"requester": True}), read_run(stored)
+    proven = after(seen, decide(seen, settings=proving))
+    assert asked_by(proven) == ("erika", "true")
+    assert asked_by(after(proven, decide(proven))) == ("erika", "true")
+    unproven = after(seen, decide(seen))
+    assert asked_by(unproven) == ("", "false")
+    assert asked_by(after(unproven, decide(unproven, settings=proving))) == ("", "false"), "it was there before the policy"
     status = control_plane.kubectl("get", POLICY, "-o", "jsonpath={.status.typeChecking.expressionWarnings}").stdout
     assert status == ""
+
+
+def asked_by(run: Run) -> tuple[str, str]:
+    """What the pods of a run are told."""
+    told = environment_of(pod_of(job(run, attempt(Stage.EVALUATE), PLAIN)))
+    return told["MEDFINETUNE_REQUESTER"], told["MEDFINETUNE_REQUESTER_VERIFIED"]
 
 
 def test_only_stages_that_sign_see_the_sites_key() -> None:

@@ -51,7 +51,7 @@ def _decision(run: Run, stage: Stage) -> dict[str, str]:
 
 def _lineage(run: Run, stage: Stage, settings: Settings) -> dict[str, str]:
     """Who asked for the run, where the admission policy has proved it and else nobody; and the key that signs."""
-    name = run.requester if settings.requester else ""
+    name = run.status.requester or ""
     asked = {"MEDFINETUNE_REQUESTER": _literal(name), "MEDFINETUNE_REQUESTER_VERIFIED": "true" if name else "false"}
     return asked | ({"MEDFINETUNE_SIGNING_KEY": f"{SIGNING_FOLDER}/{SIGNING_KEY}"} if signs(stage, settings.signing_secret) else {})
 
