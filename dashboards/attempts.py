@@ -13,7 +13,7 @@ class _Titled(AnnotationQuery):
 
     def to_json(self) -> dict[str, object]:
         """The SDK's fields and Prometheus' own."""
-        return super().to_json() | {"titleFormat": "{{run}}: {{stage}}, attempt {{attempt}}", "tagKeys": "stage,attempt"}
+        return super().to_json() | {"titleFormat": "{{namespace}}/{{run}}: {{stage}}, attempt {{attempt}}", "tagKeys": "stage,attempt"}
 
 
 class _Attempts(builders.AnnotationQuery):

@@ -38,7 +38,7 @@ def _now() -> Sequence[AnyPanel]:
     saved = Query(f"time() - {of_gang('medfinetune_checkpoint_timestamp_seconds')}", OF_RUN)
     age = "Since the last complete checkpoint: what a lost gang would cost."
     return (
-        word("Phase", "Where the run is, as the operator last wrote it.", Query(phase, "{{name}}: {{phase}}")),
+        word("Phase", "Where the run is, as the operator last wrote it.", Query(phase, "{{namespace}}/{{name}}: {{phase}}")),
         figure("Progress", "Share of the optimizer steps done.", "percentunit", done),
         figure("Time left", "Until the last step, at the present pace.", "s", left),
         figure("Checkpoint age", age, "s", saved, above(3600, 4 * 3600), empty="No checkpoint yet"),
@@ -95,6 +95,6 @@ def _memory() -> Sequence[AnyPanel]:
 
 def _results() -> Sequence[AnyPanel]:
     accuracy = f"max by (namespace, name, task, language, model) (medfinetune_run_accuracy_ratio{{{KNOWN}}})"
-    scores = Query(accuracy, "{{name}} {{task}} ({{language}}) {{model}}")
+    scores = Query(accuracy, "{{namespace}}/{{name}} {{task}} ({{language}}) {{model}}")
     about = "Share of questions answered rightly, base and tuned on the same questions. Whether a difference is more than noise, the report says."
     return (bars("Accuracy by language", about, "percentunit", scores, most=1, empty="Not evaluated yet"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from cluster.control_plane import ControlPlane
 from cluster.processes import SECONDS, wait_until
 from cluster.prometheus_operator import definitions
 from medfinetune_api.schema import PLURAL
-from support.chart import CHART, NAMESPACE, RELEASE, SITES, HelmError, Installed, Manifest, only, render
+from support.chart import CHART, NAMESPACE, RELEASE, SITES, HelmError, Installed, Manifest, only, render, settings
 from support.manifests import MINIMAL
 from support.operator_process import operating
 
@@ -50,8 +51,8 @@ def notes(cluster: ControlPlane) -> Iterator[str]:
 
 
 @contextmanager
-def emptied(cluster: ControlPlane) -> Iterator[Installed]:
-    installed = Installed(cluster)
+def emptied(cluster: ControlPlane, installed: Installed | None = None) -> Iterator[Installed]:
+    installed = installed or Installed(cluster)
     yield installed
     installed.helm("uninstall", "--ignore-not-found")
     cluster.kubectl("delete", "crd", DEFINITION, "--ignore-not-found")
@@ -80,6 +81,9 @@ def older_chart(folder: Path) -> Path:
     (folder / "templates" / "dashboards.yaml").unlink()
     values = yaml.safe_load((folder / "values.yaml").read_text())
     (folder / "values.yaml").write_text(yaml.safe_dump({name: value for name, value in values.items() if name != "dashboards"}))
+    schema = json.loads((folder / "values.schema.json").read_text())
+    schema["required"].remove("dashboards")
+    (folder / "values.schema.json").write_text(json.dumps(schema))
     changes = {f"files/medfinetune.io_{PLURAL}.yaml": ("\n    - mft\n", "\n    - old\n"), "Chart.yaml": ("\nversion: 0.1.0\n", "\nversion: 0.0.9\n")}
     for name, (present, past) in changes.items():
         text = (folder / name).read_text()
@@ -148,7 +152,7 @@ def helm_test(url: str, seconds: str | None = None) -> subprocess.CompletedProce
 def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, release: Installed, tmp_path: Path) -> None:
     release.helm("install", older_chart(tmp_path / "older"), values={"imageRegistry": "mirror.example"})
     begun = begin_run(cluster)
-    with pytest.raises(HelmError, match="nil pointer evaluating interface"):  # --reuse-values takes the older chart's defaults, too
+    with pytest.raises(HelmError, match="missing property 'dashboards'"):  # --reuse-values takes the older chart's defaults, too
         release.helm("upgrade", CHART, "--reuse-values")
     release.helm("upgrade", CHART, "--reset-then-reuse-values")
     assert (run(cluster), short_name(cluster)) == (begun, "mft")
@@ -161,8 +165,14 @@ def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, 
     assert (run(cluster), [each["metadata"]["name"] for each in of_release(cluster)]) == (begun, [DEFINITION])
     release.install()
     assert (run(cluster), short_name(cluster)) == (begun, "mft")
-    release.helm("uninstall")
     other = Installed(cluster, "other", "default")
+    with pytest.raises(HelmError, match="release other: found that release medfinetune carries runs everywhere already"):
+        other.install(crds={"enabled": False})
+    release.upgrade(watchNamespaces=[WARD])
+    for wanted in ([], [WARD]):
+        with pytest.raises(HelmError, match=f"release other: found that release medfinetune carries runs in namespace {WARD} already"):
+            other.install(crds={"enabled": False}, watchNamespaces=wanted)
+    release.helm("uninstall")
     with pytest.raises(HelmError, match=r'annotation validation error: key "meta.helm.sh/release-name" must equal "other"'):
         other.install()
     notes = other.helm("install", CHART, "--take-ownership", values={"crds": {"keep": False}})
@@ -173,10 +183,20 @@ def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, 
     wait_until("the definition to go, for it was not to be kept", lambda: DEFINITION not in cluster.kubectl("get", "crds", "-o", "name").stdout)
 
 
+def test_an_upgrade_deletes_no_runs_with_a_definition_that_is_not_kept(cluster: ControlPlane, release: Installed) -> None:
+    release.install(crds={"keep": False})
+    begun = begin_run(cluster)
+    with pytest.raises(HelmError, match="this upgrade would delete it, and with it every run of the cluster"):
+        release.upgrade(crds={"enabled": False})
+    release.upgrade()
+    release.upgrade(crds={"enabled": False})
+    assert run(cluster) == begun
+
+
 def test_the_admin_of_a_namespace_installs_what_needs_no_right_in_the_cluster(cluster: ControlPlane) -> None:
     cluster.kubectl("create", "rolebinding", HEAD, "--namespace", NAMESPACE, "--clusterrole", "admin", "--user", HEAD)
     mine = Installed(cluster, user=HEAD)
-    with pytest.raises(HelmError, match=r"customresourcedefinitions.* is forbidden"):
+    with pytest.raises(HelmError, match=r"rolebindings.* is forbidden"):  # asked first: who carries these runs already
         mine.install()
     notes = mine.install(watchNamespaces=[WARD], crds={"enabled": False}, rbac={"create": False})
     assert f"kubectl apply --namespace {WARD} -f manifest.yaml" in notes
@@ -201,3 +221,19 @@ def test_everything_installs_once_its_monitors_are_known(cluster: ControlPlane, 
     assert [line for line in notes.splitlines() if line.startswith("- ")] == [
         line for line in notes.splitlines() if line.startswith("- Each namespace of runs:")
     ]
+
+
+def test_names_that_yaml_reads_as_something_else_are_names(cluster: ControlPlane) -> None:
+    everything = copy.deepcopy(SITES["everything"])
+    everything["operator"] |= {"priorityClassName": "123"}
+    everything |= {"fullnameOverride": "on", "imagePullSecrets": ["123"], "serviceAccount": {"name": "1e3"}, "watchNamespaces": ["1e3"]}
+    cluster.apply(*definitions(), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "1e3"}})
+    wait_until("monitors to be served", lambda: cluster.kubectl("get", "podmonitors,servicemonitors,prometheusrules", check=False).returncode == 0)
+    with emptied(cluster, Installed(cluster, "off", "1e3")) as installed:
+        installed.install(**everything)
+        (deployment,) = listed(cluster, "deployments", "--namespace", "1e3")
+        pod = deployment["spec"]["template"]["spec"]
+        assert (deployment["metadata"]["labels"]["app.kubernetes.io/instance"], deployment["metadata"]["name"]) == ("off", "on-operator")
+        assert (pod["priorityClassName"], pod["serviceAccountName"], pod["imagePullSecrets"]) == ("123", "1e3", [{"name": "123"}])
+        given = settings(render(everything, "off", "1e3"))
+        assert (given.lease_namespace, given.watch_namespaces) == ("1e3", ("1e3",))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from cluster.control_plane import ControlPlane
 from cluster.processes import wait_until
+from medfinetune_api.spec import API_VERSION, KIND
 from medfinetune_cli.fetched import RIGHTS
 from medfinetune_cli.main import app
 from support.chart import RELEASE, Manifest, only
@@ -104,6 +105,13 @@ def test_a_viewer_looks_on(ward: ClusterCli, tmp_path: Path) -> None:
     ward.write_status("seen", TRAINING)
     assert "Training" in medfinetune(ward, "viewer", "status", "seen")[1]
     assert kubectl(ward, "viewer", "get", "mft", "seen") == ""
+    uid = ward.get("mft", "seen")["metadata"]["uid"]
+    about = {"apiVersion": API_VERSION, "kind": KIND, "namespace": ward.namespace, "name": "seen", "uid": uid}
+    ward.plane.apply(
+        {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "seen.1"}, "involvedObject": about, "reason": "Telling", "message": "words"},
+        namespace=ward.namespace,
+    )
+    assert "Telling" in ward.plane.kubectl("describe", "mft", "seen", "-n", ward.namespace, "--as", "viewer").stdout
     for verb in (("submit", ward.written(tmp_path, "theirs")), ("suspend", "seen"), ("logs", "seen")):
         code, said = medfinetune(ward, "viewer", *verb)
         assert (code, "Ask an administrator of the cluster for a role" in said) == (2, True), said

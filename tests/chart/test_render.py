@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from support.chart import NAMESPACE, RELEASE, SITES, HelmError, Manifest, only, pods, render, settings, site
 
@@ -69,6 +71,18 @@ def test_every_object_says_whose_it_is(manifests: list[Manifest]) -> None:
 def test_an_older_kubernetes_is_refused() -> None:
     with pytest.raises(HelmError, match=r"chart requires kubeVersion: >=1\.30\.0-0 which is incompatible with Kubernetes v1\.29\.9"):
         render(kube_version="v1.29.9")
+
+
+@pytest.mark.parametrize("release", ["my.release", "1abc"])
+def test_a_release_whose_name_begins_no_services_is_refused(release: str) -> None:
+    with pytest.raises(HelmError, match=f"release name: found {re.escape(release)}.*; expected lower-case letters, digits and dashes, a letter first"):
+        render(release=release)
+    assert only(render({"fullnameOverride": "trial"}, release), "Service")["metadata"]["name"] == "trial-operator"
+
+
+def test_an_image_names_its_registry_once() -> None:
+    with pytest.raises(HelmError, match=r"image\.repository: found a:5000/operator, which names a registry, beside imageRegistry b; expected one of them"):
+        render({"imageRegistry": "b", "operator": {"image": {"repository": "a:5000/operator"}}})
 
 
 def test_names_fit_whatever_the_release_is_called() -> None:

@@ -82,6 +82,16 @@ def test_a_sites_labels_change_none_of_the_charts() -> None:
     plain = render({"serviceMonitor": {"enabled": True}})
     assert [each["metadata"].get("labels") for each in taken] == [each["metadata"].get("labels") for each in plain]
     assert pods(taken)[0]["metadata"] == pods(plain)[0]["metadata"]
+    found = render({"commonLabels": {"team": "all", "grafana_dashboard": "0"}, "operator": {"podLabels": {"team": "own"}}, "dashboards": {"enabled": True}})
+    assert pods(found)[0]["metadata"]["labels"]["team"] == "own"
+    assert {"team": "all", "grafana_dashboard": "1"}.items() <= only(found, "ConfigMap", "medfinetune-dashboard-run")["metadata"]["labels"].items()
+
+
+def test_a_sites_selector_of_the_scraper_replaces_the_usual_one() -> None:
+    for selector in ({"matchLabels": {"team": "monitoring"}}, {"matchExpressions": [{"key": "team", "operator": "Exists"}]}):
+        found = render({"networkPolicy": {"scraperNamespaceSelector": selector}})
+        assert settings(found).scraper_namespace_selector == selector
+        assert only(found, "NetworkPolicy")["spec"]["ingress"][0]["from"][0] == {"namespaceSelector": selector}
 
 
 def test_the_definition_is_the_repositorys_own_kept_by_default() -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
+from medfinetune_api.spec_pods import TolerationSpec
 from medfinetune_operator.settings import Allowed, Defaults, Settings
+from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
-from support.chart import CHART, HelmError, render
+from support.chart import CHART, HelmError, render, settings
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -22,9 +26,12 @@ EXAMPLES: dict[str, Any] = {
     "/operator/tolerations": [{"operator": "Exists"}],
     "/operator/topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}],
     "/operator/times": {"stopSeconds": 60},
+    "/networkPolicy/scraperNamespaceSelector": {"matchLabels": {"team": "monitoring"}},
     "/allowed/tolerations": [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"}],
 }
 """Values inside of what is empty by default."""
+OPTIONAL = {"runAsUser", "runAsGroup", "fsGroup", "requests", "limits"}
+"""What null may take away: ids are then the platform's, resources not asked for."""
 
 
 def filled() -> dict[str, Any]:
@@ -64,8 +71,42 @@ def test_the_defaults_and_what_they_may_hold_pass() -> None:
 def test_every_value_has_a_default_and_every_default_a_schema() -> None:
     for place, value, schema in maps(DEFAULTS, SCHEMA):
         assert schema["type"] == "object", place
-        if schema.get("additionalProperties") is False and value and not place.startswith("/networkPolicy/"):
+        if schema.get("additionalProperties") is False and value and not place.startswith("/networkPolicy/dnsEgress/"):
             assert set(value) == set(schema["properties"]) - {"global"}, place
+            assert set(schema.get("required", ())) == set(value) - OPTIONAL, place
+
+
+def test_null_takes_no_default_away_but_ids_and_resources() -> None:
+    nulls, taken = copy.deepcopy(DEFAULTS), []
+    for place, part, schema in list(maps(nulls, SCHEMA)):
+        if place.startswith("/networkPolicy/dnsEgress/"):  # items of lists: Helm keeps a null there
+            continue
+        leaves = [name for name in schema.get("required", ()) if not (isinstance(part[name], dict) and part[name])]
+        part.update(dict.fromkeys(leaves))
+        taken += [(place, name) for name in leaves]
+    words = dict(re.findall(r"- at '(.*)': missing propert(.*)", refused(nulls)))
+    assert len(taken) > 50
+    assert [(place, name) for place, name in taken if f"'{name}'" not in words.get(place, "")] == []
+
+
+def test_allowed_tolerations_are_those_that_a_run_may_write() -> None:
+    choices: dict[str, tuple[Any, ...]] = {"key": ("", "gpu"), "operator": ("Exists", "Equal", "In"), "value": ("", "yes")}
+    choices |= {"effect": ("", "NoSchedule", "NoExecute"), "tolerationSeconds": (5,)}
+    drawn = itertools.product(*(((), *((name, value) for value in values)) for name, values in choices.items()))
+    tolerations: list[dict[str, Any]] = [dict(filter(None, each)) for each in drawn]
+    words = refused({"allowed": {"tolerations": tolerations}})
+    found = {int(index) for index in re.findall(r"at '/allowed/tolerations/(\d+)[/']", words)}
+    assert found == {index for index, each in enumerate(tolerations) if not _may_be_written(each)}
+    kept = [each for index, each in enumerate(tolerations) if index not in found]
+    assert len(settings(render({"allowed": {"tolerations": kept}})).allowed.tolerations) == len(kept) > 20
+
+
+def _may_be_written(toleration: dict[str, Any]) -> bool:
+    try:
+        TolerationSpec.model_validate(toleration)
+    except ValidationError:
+        return False
+    return True
 
 
 def test_an_unknown_key_is_refused_at_every_level() -> None:
@@ -104,6 +145,9 @@ def test_a_wrong_type_is_refused_at_every_leaf() -> None:
         ("/fullnameOverride", "no.service"),
         ("/operator/image/digest", "sha256:abc"),
         ("/trainer/image/tag", "a tag"),
+        ("/imageRegistry", "https://registry.example"),
+        ("/operator/image/repository", "registry.example/operator:cpu"),
+        ("/networkPolicy/dnsEgress/to", []),
         ("/operator/times/leaseSeconds", 1),
         ("/networkPolicy/apiServerCIDRs/0", "10.0.0.1"),
         ("/commonLabels/team", "two words"),

@@ -20,10 +20,12 @@ from medfinetune_operator.settings import Settings
 CHART = Path(__file__).parents[2] / "charts" / "medfinetune"
 RELEASE, NAMESPACE = "medfinetune", "medfinetune-system"
 Manifest = dict[str, Any]
-SITES: Mapping[str, Mapping[str, Any]] = {"defaults": {}} | {
-    path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text()) for path in sorted((CHART / "ci").glob("*-values.yaml"))
+SITES: Mapping[str, Mapping[str, Any]] = {
+    "defaults": {},
+    **{path.name.removesuffix("-values.yaml"): yaml.safe_load(path.read_text()) for path in sorted((CHART / "ci").glob("*-values.yaml"))},
+    **{path.parent.name: yaml.safe_load(path.read_text()) for path in sorted((CHART.parents[1] / "examples").glob("*/values.yaml"))},
 }
-"""Values of each kind of site."""
+"""Values of each kind of site, the examples' among them."""
 
 
 class HelmError(Exception):

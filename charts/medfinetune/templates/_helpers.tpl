@@ -5,13 +5,16 @@
 {{- end }}
 
 {{- define "medfinetune.fullname" -}}
+{{- $name := printf "%s-%s" .Release.Name (include "medfinetune.name" .) -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- $name = .Values.fullnameOverride -}}
 {{- else if contains (include "medfinetune.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name (include "medfinetune.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- $name = .Release.Name -}}
 {{- end -}}
+{{- if not (regexMatch "^[a-z][-a-z0-9]*$" $name) -}}
+{{- fail (printf "release name: found %s; expected lower-case letters, digits and dashes, a letter first: it begins the name of a Service. Take another name, or set fullnameOverride." .Release.Name) -}}
+{{- end -}}
+{{- $name | trunc 40 | trimSuffix "-" -}}
 {{- end }}
 
 {{/* The operator's objects: Deployment, ServiceAccount, roles, Lease. */}}
@@ -20,18 +23,26 @@
 {{- end }}
 
 {{- define "medfinetune.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "medfinetune.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "medfinetune.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
 {{/* The site's own labels come last in rank: they may add to the chart's, and change none. */}}
 {{- define "medfinetune.labels" -}}
+{{- include "medfinetune.labelsWith" (dict "root" . "more" dict) -}}
+{{- end }}
+
+{{/* The labels of one kind of object, of (dict "root" $ "more" .Values.podMonitor.labels): `more` comes before those of every object. */}}
+{{- define "medfinetune.labelsWith" -}}
+{{- $more := .more -}}
+{{- with .root -}}
 {{- $chart := dict "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_") -}}
 {{- $_ := set $chart "app.kubernetes.io/version" .Chart.AppVersion -}}
 {{- $_ := set $chart "app.kubernetes.io/managed-by" .Release.Service -}}
 {{- $_ := set $chart "app.kubernetes.io/part-of" "medfinetune" -}}
-{{- merge $chart (include "medfinetune.selectorLabels" . | fromYaml) .Values.commonLabels | toYaml -}}
+{{- merge $chart (include "medfinetune.selectorLabels" . | fromYaml) $more .Values.commonLabels | toYaml -}}
+{{- end -}}
 {{- end }}
 
 {{- define "medfinetune.serviceAccount" -}}
@@ -45,7 +56,12 @@ app.kubernetes.io/component: operator
 {{/* An image's reference, of (dict "root" $ "image" .Values.operator.image). */}}
 {{- define "medfinetune.image" -}}
 {{- $repository := .image.repository -}}
-{{- with .root.Values.imageRegistry }}{{ $repository = printf "%s/%s" (trimSuffix "/" .) $repository }}{{ end -}}
+{{- with .root.Values.imageRegistry -}}
+{{- if contains ":" $repository -}}
+{{- fail (printf "image.repository: found %s, which names a registry, beside imageRegistry %s; expected one of them. Name the registry in imageRegistry, or nowhere else than here." $repository .) -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $repository -}}
+{{- end -}}
 {{- if .image.digest -}}
 {{- printf "%s@%s" $repository .image.digest -}}
 {{- else -}}
@@ -82,7 +98,7 @@ capabilities: {drop: [ALL]}
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end }}

@@ -66,6 +66,10 @@
 - apiGroups: [medfinetune.io]
   resources: [medfinetunes]
   verbs: [get, list, watch]
+# What `kubectl describe` tells at its end.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 {{- end }}
 
 {{/* What who works on runs may do. Status is the operator's alone; `release` is for those who judge runs. */}}
@@ -80,6 +84,10 @@
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
+# What `kubectl describe` tells at its end, and why a pod waits.
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 {{- end }}
 
 {{/* What who releases quarantined runs may do: see them, and set the two annotations that the policy holds against this verb. */}}
@@ -128,6 +136,6 @@ roleRef:
   name: {{ .name }}
 subjects:
   - kind: ServiceAccount
-    name: {{ include "medfinetune.serviceAccount" .root }}
+    name: {{ include "medfinetune.serviceAccount" .root | quote }}
     namespace: {{ .root.Release.Namespace | quote }}
 {{- end }}
