@@ -8,7 +8,7 @@ import urllib.request
 URL, SECONDS = sys.argv[1], float(sys.argv[2])
 
 
-def asked(path):
+def asked(path: str) -> tuple[int, str]:
     """Status and text of the answer; status 0 where there is none."""
     try:
         with urllib.request.urlopen(URL + path, timeout=5) as answer:
