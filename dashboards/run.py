@@ -79,15 +79,16 @@ def _speed() -> Sequence[AnyPanel]:
 def _memory() -> Sequence[AnyPanel]:
     used, peak, limit = (of_ranks(f"medfinetune_vram_{name}_bytes") for name in ("used", "peak", "limit"))
     parts = (Query(used, f"{OF_RANK} used"), Query(peak, f"{OF_RANK} peak of tensors"), Query(limit, f"{OF_RANK} limit"))
-    share = Query(f"{used} / {limit}", OF_RANK)
+    share = Query(f"{peak} / {limit}", OF_RANK)
     host = Query(of_ranks("medfinetune_process_resident_memory_bytes"), OF_RANK)
     free = Query(" / ".join(of_gang(f"medfinetune_output_volume_{name}_bytes") for name in ("free", "size")), OF_RUN)
+    fits = "Peak of tensors over limit; above 0.95, where the alert is, a longer row may not fit."
     room = "Share of the output volume that is free; a full one ends the run at its next checkpoint."
     against = lines("VRAM by rank", "GPU memory in use by rank, against what the rank may use.", "bytes", *parts, width=12, empty=NO_GPU)
     against.override_by_regexp(".* limit$", [setting("custom.lineStyle", {"fill": "dash"}), setting("color", {"mode": "fixed", "fixedColor": RED})])
     return (
         against,
-        lines("VRAM share", "Used over limit; from 0.95 on, a longer row may not fit.", "percentunit", share, limits=above(0.85, 0.95), width=12, empty=NO_GPU),
+        lines("VRAM share", fits, "percentunit", share, limits=above(0.85, 0.95), width=12, empty=NO_GPU),
         lines("Host memory by rank", "Resident memory of each rank's process.", "bytes", host, width=12),
         lines("Output volume", room, "percentunit", free, limits=below(0.1, 0.2), width=12),
     )

@@ -121,7 +121,7 @@ class TestDefaultInstall:
         for command in (f"kubectl rollout status deployment/{OPERATOR} --namespace {NAMESPACE}", f"helm test {RELEASE} --namespace {NAMESPACE}"):
             assert f"\n  {command}\n" in notes
         assert [line.split(":")[0].split(" is ")[0] for line in notes.splitlines() if line.startswith("- ")] == [
-            *("- operator.image.digest", "- trainer.image.digest", "- admissionPolicies.release", "- admissionPolicies.requester"),
+            *("- imageRegistry", "- operator.image.digest", "- trainer.image.digest", "- admissionPolicies.release", "- admissionPolicies.requester"),
             *("- trainer.signingSecret", "- networkPolicy.apiServerCIDRs", "- Each namespace of runs"),
         ]
 

@@ -42,10 +42,13 @@ def test_the_operator_is_one_at_a_time_and_probed(manifests: list[Manifest]) -> 
     assert (deployment["replicas"], deployment["strategy"]) == (1, {"type": "Recreate"})
     assert not [each for each in manifests if each["kind"] == "PodDisruptionBudget"]  # of one replica it would only stop drains
     (container,) = deployment["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]  # by which a lost holder of the Lease is known
     asked = {name: container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")}
     assert {name: probe["path"] for name, probe in asked.items()} == {"startup": "/healthz", "liveness": "/healthz", "readiness": "/readyz"}
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert {ports[probe["port"]] for probe in asked.values()} == {settings(manifests).metrics_port}
+    patience = container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"]
+    assert (patience, deployment["template"]["spec"]["terminationGracePeriodSeconds"]) == (120, 30)
 
 
 def test_selectors_find_the_operators_pod_and_no_other(manifests: list[Manifest]) -> None:

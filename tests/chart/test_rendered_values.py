@@ -73,6 +73,9 @@ def test_placement_pulling_and_labels_reach_both_pods() -> None:
     assert operator["spec"]["priorityClassName"] == "system-cluster-critical"
     assert operator["metadata"]["labels"]["team"] == "platform"
     assert operator["metadata"]["annotations"]["reviewed"] == "2026"
+    assert only(render({"serviceAccount": {"annotations": {"reviewed": "2026"}}}), "ServiceAccount")["metadata"]["annotations"] == {"reviewed": "2026"}
+    always = pods(render({"operator": {"image": {"pullPolicy": "Always"}}}))
+    assert [pod["spec"]["containers"][0]["imagePullPolicy"] for pod in (*always, operator)] == ["Always", "Always", "IfNotPresent"]
     assert operator["spec"]["containers"][0]["resources"] == only(site("defaults"), "Deployment")["spec"]["template"]["spec"]["containers"][0]["resources"]
 
 
@@ -110,10 +113,12 @@ def test_prometheus_finds_runs_and_operator() -> None:
     labels = {"run": RUN_LABEL, "stage": STAGE_LABEL, "attempt": ATTEMPT_LABEL, "index": INDEX_LABEL}
     assert named == {name: ["__meta_kubernetes_pod_label_" + label.translate(str.maketrans("./-", "___"))] for name, label in labels.items()}
     assert monitor["selector"]["matchExpressions"] == [{"key": RUN_LABEL, "operator": "Exists"}]
-    assert endpoint["port"] == METRICS_PORT_NAME
+    assert (endpoint["port"], endpoint["interval"]) == (METRICS_PORT_NAME, "15s")
     assert monitor["namespaceSelector"] == {"any": True}
     assert only(site("namespaces"), "PodMonitor")["spec"]["namespaceSelector"] == {"matchNames": ["ward-1", "ward-2"]}
     service, watcher = only(site("everything"), "Service"), only(site("everything"), "ServiceMonitor")["spec"]
+    assert watcher["namespaceSelector"] == {"matchNames": [service["metadata"]["namespace"]]}
+    assert [endpoint["interval"] for endpoint in watcher["endpoints"]] == ["30s"]
     assert watcher["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert [endpoint["honorLabels"] for endpoint in watcher["endpoints"] if endpoint["port"] == service["spec"]["ports"][0]["name"]] == [True]
 
