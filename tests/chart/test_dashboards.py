@@ -93,7 +93,7 @@ def test_every_query_of_gpu_memory_has_an_answer_on_written_series(watched: Scra
     of_ranks = {str(query): answers(watched.prometheus, query, scraped_on_gpus(past)) for query in ON_GPU}
     assert [name for name, series in of_ranks.items() if not series] == []
     [share] = [series for name, series in of_ranks.items() if "VRAM share" in name]
-    assert [(each["metric"]["rank"], set(figures(each))) for each in share] == [(rank, {VRAM["used"] / VRAM["limit"]}) for rank in ("0", "1")]
+    assert [(each["metric"]["rank"], set(figures(each))) for each in share] == [(rank, {VRAM["peak"] / VRAM["limit"]}) for rank in ("0", "1")]
 
 
 def test_a_query_without_an_answer_is_seen(watched: Scraped) -> None:
