@@ -19,8 +19,9 @@ from transformers import AutoModelForCausalLM
 
 EVERY = 5
 """Steps between two checkpoints."""
-GANG = r"[a-z0-9-]+-train-a\d+-0\.[a-z0-9-]+"
-OURS = rf"{GANG}|gang-0\.gang|kubernetes\.default|medfinetune-operator[a-z-]*|[0-9.]+\.in-addr\.arpa"
+GANG = r"[a-z0-9-]+-train-a\d+-0(\.[a-z0-9-]+-[0-9a-f]{8})?"
+SERVICES = r"kubernetes(\.default(\.svc)?)?|medfinetune-operator(\.medfinetune-system(\.svc)?)?|gang-0(\.gang)?"
+OURS = rf"{GANG}|{SERVICES}|[0-9.]+\.in-addr\.arpa"
 """Names that a pod has reason to ask for: its gang's first pod, the API server, the operator (the chart's test)."""
 
 
