@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import shutil
 import subprocess
@@ -165,13 +166,15 @@ def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, 
     assert (run(cluster), [each["metadata"]["name"] for each in of_release(cluster)]) == (begun, [DEFINITION])
     release.install()
     assert (run(cluster), short_name(cluster)) == (begun, "mft")
-    other = Installed(cluster, "other", "default")
-    with pytest.raises(HelmError, match="release other: found that release medfinetune carries runs everywhere already"):
-        other.install(crds={"enabled": False})
+    other, namesake = Installed(cluster, "other", "default"), Installed(cluster, namespace="default")
+    found = f"found that release {RELEASE} of namespace {NAMESPACE} carries runs"
+    for one, wanted in itertools.product((other, namesake), ([], [WARD])):
+        with pytest.raises(HelmError, match=f"release {one.release}: {found} everywhere already"):
+            one.install(crds={"enabled": False}, watchNamespaces=wanted)
     release.upgrade(watchNamespaces=[WARD])
-    for wanted in ([], [WARD]):
-        with pytest.raises(HelmError, match=f"release other: found that release medfinetune carries runs in namespace {WARD} already"):
-            other.install(crds={"enabled": False}, watchNamespaces=wanted)
+    for one, wanted in itertools.product((other, namesake), ([], [WARD])):
+        with pytest.raises(HelmError, match=f"release {one.release}: {found} in namespace {WARD} already"):
+            one.install(crds={"enabled": False}, watchNamespaces=wanted)
     release.helm("uninstall")
     with pytest.raises(HelmError, match=r'annotation validation error: key "meta.helm.sh/release-name" must equal "other"'):
         other.install()
@@ -194,15 +197,22 @@ def test_an_upgrade_deletes_no_runs_with_a_definition_that_is_not_kept(cluster: 
 
 
 def test_the_admin_of_a_namespace_installs_what_needs_no_right_in_the_cluster(cluster: ControlPlane) -> None:
-    cluster.kubectl("create", "rolebinding", HEAD, "--namespace", NAMESPACE, "--clusterrole", "admin", "--user", HEAD)
-    mine = Installed(cluster, user=HEAD)
+    cluster.kubectl("create", "role", HEAD, "--namespace", NAMESPACE, "--verb", "escalate,bind", "--resource", "roles")
+    for granted in ("--clusterrole=admin", f"--role={HEAD}"):
+        cluster.kubectl("create", "rolebinding", granted.split("=")[1], "--namespace", NAMESPACE, granted, "--user", HEAD)
+    mine, given = Installed(cluster, user=HEAD), {"watchNamespaces": [NAMESPACE], "crds": {"enabled": False}}
     with pytest.raises(HelmError, match=r"rolebindings.* is forbidden"):  # asked first: who carries these runs already
         mine.install()
-    notes = mine.install(watchNamespaces=[WARD], crds={"enabled": False}, rbac={"create": False})
-    assert f"kubectl apply --namespace {WARD} -f manifest.yaml" in notes
-    assert f"The CustomResourceDefinition {DEFINITION} is not part of this release" in notes
-    assert {"NetworkPolicy", "Role", "ServiceAccount"} & {each["kind"] for each in of_release(cluster)} == {"NetworkPolicy", "ServiceAccount"}
-    mine.helm("uninstall")
+    with pytest.raises(HelmError, match=r"clusterrolebindings.* is forbidden"):
+        mine.install(**given)
+    for rbac, roles in (({"listClusterRoleBindings": False}, {"Role", "RoleBinding"}), ({"create": False}, set())):
+        notes = mine.install(**given, rbac=rbac)
+        assert f"kubectl apply --namespace {NAMESPACE} -f manifest.yaml" in notes
+        assert f"The CustomResourceDefinition {DEFINITION} is not part of this release" in notes
+        assert f"carries these runs too: rbac.{next(iter(rbac))} is off." in notes
+        made = {each["kind"] for each in of_release(cluster)}
+        assert made & {"NetworkPolicy", "Role", "RoleBinding", "ServiceAccount"} == {"NetworkPolicy", "ServiceAccount", *roles}
+        mine.helm("uninstall")
 
 
 def test_everything_installs_once_its_monitors_are_known(cluster: ControlPlane, release: Installed) -> None:
