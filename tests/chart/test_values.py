@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ipaddress
 import itertools
 import json
 import re
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 import yaml
+from cluster.control_plane import ControlPlane
 from medfinetune_api.spec_pods import TolerationSpec
 from medfinetune_operator.settings import Allowed, Defaults, Settings
 from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
-from support.chart import CHART, HelmError, render, settings
+from support.chart import CHART, HelmError, only, render, settings
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 DEFAULTS = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -30,6 +32,11 @@ EXAMPLES: dict[str, Any] = {
     "/allowed/tolerations": [{"key": "gpu", "operator": "Equal", "value": "yes", "effect": "NoExecute"}],
 }
 """Values inside of what is empty by default."""
+ADDRESSES = (
+    *("0.0.0.0", "10.9.0.1", "99.100.199.200", "249.250.255.0", "256.1.1.1", "1.260.1.1", "1.1.1.300", "1.2.3", "1.2.3.4.5", "01.2.3.4", "1..3.4", "1.2.3.4 "),
+    *("::", "::1", "fd00:9::", "1::8", "FE80:0:0::7:8", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1:2:3:4::5:6:7:8", "1:2:3:4:5:6:7"),
+    *("1:2:3:4:5:6:7:8:9", "1::2::3", ":1", "1:", ":::", "12345::", "g::", "::ffff:10.0.0.1", "fe80::1%eth0", "", "api.hospital.example"),
+)
 OPTIONAL = {"runAsUser", "runAsGroup", "fsGroup", "requests", "limits"}
 """What null may take away: ids are then the platform's, resources not asked for."""
 
@@ -138,6 +145,28 @@ def test_a_wrong_type_is_refused_at_every_leaf() -> None:
     assert [place for place in wrong if f"at '{place}'" not in words] == []
 
 
+def test_cidrs_are_those_of_either_family_and_the_api_server_takes_them(control_plane: ControlPlane) -> None:
+    drawn = [f"{address}/{bits}" for address, bits in itertools.product(ADDRESSES, ("0", "9", "32", "33", "99", "128", "129", "08", "-1", "255.0.0.0", ""))]
+    words = refused({"networkPolicy": {"apiServerCIDRs": drawn}})
+    found = {int(index) for index in re.findall(r"at '/networkPolicy/apiServerCIDRs/(\d+)'", words)}
+    assert found == {index for index, each in enumerate(drawn) if not _is_network(each)}
+    kept = [each for index, each in enumerate(drawn) if index not in found]
+    policy = only(render({"networkPolicy": {"apiServerCIDRs": kept}}), "NetworkPolicy")
+    assert [peer["ipBlock"]["cidr"] for peer in policy["spec"]["egress"][0]["to"]] == kept
+    control_plane.apply({**policy, "metadata": {"name": "cidrs"}})
+
+
+def _is_network(text: str) -> bool:
+    """As Python reads it, but for an IPv4 address inside of an IPv6 one, zones, masks and zeros before a number."""
+    address, _, bits = text.partition("/")
+    if not re.fullmatch("0|[1-9][0-9]*", bits) or {".", ":"} <= set(address) or "%" in address:
+        return False
+    try:
+        return bool(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        return False
+
+
 @pytest.mark.parametrize(
     ("place", "value"),
     [
@@ -148,6 +177,8 @@ def test_a_wrong_type_is_refused_at_every_leaf() -> None:
         ("/imageRegistry", "https://registry.example"),
         ("/operator/image/repository", "registry.example/operator:cpu"),
         ("/networkPolicy/dnsEgress/to", []),
+        ("/networkPolicy/dnsEgress/to/0/ipBlock/cidr", "10.0.0.256/32"),
+        ("/networkPolicy/dnsEgress/to/0/ipBlock/except/0", "10.0.0.0/33"),
         ("/operator/times/leaseSeconds", 1),
         ("/networkPolicy/apiServerCIDRs/0", "10.0.0.1"),
         ("/commonLabels/team", "two words"),
@@ -155,10 +186,9 @@ def test_a_wrong_type_is_refused_at_every_leaf() -> None:
     ],
 )
 def test_a_value_out_of_its_bounds_is_refused(place: str, value: Any) -> None:
-    *above, last = place.split("/")[1:]
-    inner: Any = [value] if last == "0" else {last: value}
-    for name in reversed(above):
-        inner = {name: inner}
+    inner: Any = value
+    for name in reversed(place.split("/")[1:]):
+        inner = [inner] if name == "0" else {name: inner}
     assert f"at '{place}'" in refused(inner)
 
 
