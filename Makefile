@@ -79,7 +79,7 @@ locks: $(VENV)/.build    ## Resolve the locked versions anew
 	$(LOCK) --upgrade locks/build.in -o locks/build.txt
 	$(LOCK) --upgrade locks/init.in -o locks/init.txt
 	$(LOCK) --upgrade locks/inventory.in -o locks/inventory.txt
-	$(LOCK) --upgrade pyproject.toml --extra trainer -o locks/trainer.txt
+	$(LOCK) --upgrade pyproject.toml --extra trainer -c locks/trainer.constraints -o locks/trainer.txt
 	$(LOCK) pyproject.toml --extra operator -c locks/trainer.txt -o locks/operator.txt
 	$(LOCK) pyproject.toml -c locks/trainer.txt -c locks/operator.txt -o locks/cli.txt
 	$(LOCK) pyproject.toml --extra trainer --extra operator --extra dev -c locks/trainer.txt -c locks/operator.txt -o locks/dev.txt

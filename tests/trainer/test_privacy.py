@@ -162,15 +162,16 @@ def test_a_folder_that_is_no_pipeline_for_names_is_refused_by_its_field(tmp_path
 
 
 OFFLINE = f"""
+import sys
 from pathlib import Path
 from medfinetune_api.plan_screening import PrivacyPlan
 from medfinetune_trainer.privacy.analyzer import Analyzer
 rules = Analyzer(PrivacyPlan(action="Warn", record_numbers=({SITE_NUMBER!r},), name_models=()), ("en", "ko", "de"), Path())
-print(*(place.type for place in rules.find("Patient name: Ada King, ada@example.com, +44 20 7946 0958, HX1234567", "de")))
+print(*(place.type for place in rules.find("Patient name: Ada King, ada@example.com, +44 20 7946 0958, HX1234567", "de")), "torch" in sys.modules)
 """
 
 
-def test_nothing_that_is_loaded_asks_for_a_network(tmp_path: Path) -> None:
+def test_nothing_that_is_loaded_asks_for_a_network_or_loads_torch(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(without_network(tmp_path / "guard"))}
     ended = subprocess.run([sys.executable, "-c", OFFLINE], env=environment, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout.split()) == (0, ["PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "RECORD_NUMBER"]), ended.stderr
+    assert (ended.returncode, ended.stdout.split()) == (0, ["PERSON", "EMAIL_ADDRESS", "PHONE_NUMBER", "RECORD_NUMBER", "False"]), ended.stderr

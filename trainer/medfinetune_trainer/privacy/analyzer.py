@@ -12,13 +12,20 @@ from pathlib import Path
 import regex
 from medfinetune_api.plan_screening import PrivacyPlan
 from medfinetune_api.results_privacy import PersonalData, ScannedLanguage
-from presidio_analyzer import AnalyzerEngine, EntityRecognizer, Pattern, PatternRecognizer, RecognizerRegistry, RecognizerResult
-from presidio_analyzer.predefined_recognizers import SpacyRecognizer
 
 from medfinetune_trainer.privacy import english, korean
 from medfinetune_trainer.privacy.names import Pipelines, models_of
 from medfinetune_trainer.privacy.numbers import numbers
 from medfinetune_trainer.privacy.place import Place, merged
+from medfinetune_trainer.privacy.presidio import (
+    AnalyzerEngine,
+    EntityRecognizer,
+    Pattern,
+    PatternRecognizer,
+    RecognizerRegistry,
+    RecognizerResult,
+    SpacyRecognizer,
+)
 from medfinetune_trainer.privacy.rules import Rule
 from medfinetune_trainer.privacy.site import RecordNumbers
 

@@ -11,14 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import spacy
 from medfinetune_api.errors import InvalidModel
 from medfinetune_api.plan_screening import NameModelPlan
 from medfinetune_api.results_privacy import PersonalData
-from presidio_analyzer.nlp_engine import NerModelConfiguration, NlpArtifacts, SpacyNlpEngine
-from spacy.language import Language
 
 from medfinetune_trainer.data.volume import inside
+from medfinetune_trainer.privacy.presidio import Language, NerModelConfiguration, NlpArtifacts, SpacyNlpEngine, spacy
 
 FIELD = "spec.data.privacy.nameModels"
 PERSONS = ("PERSON", "PER", "PS")

@@ -13,8 +13,8 @@ import phonenumbers
 import regex
 from medfinetune_api.results_privacy import PersonalData
 from phonenumbers import Leniency, PhoneNumber, PhoneNumberMatcher, PhoneNumberType
-from presidio_analyzer import EntityRecognizer, LocalRecognizer, Pattern, RecognizerResult
-from presidio_analyzer.predefined_recognizers import KrRrnRecognizer, UsSsnRecognizer
+
+from medfinetune_trainer.privacy.presidio import EntityRecognizer, KrRrnRecognizer, LocalRecognizer, Pattern, RecognizerResult, UsSsnRecognizer
 
 NAME = "TelephoneNumber"
 REGIONS = ("KR", "US")

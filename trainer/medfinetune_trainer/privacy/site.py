@@ -13,7 +13,8 @@ from typing import Any
 import regex
 from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.results_privacy import PersonalData
-from presidio_analyzer import LocalRecognizer, RecognizerResult
+
+from medfinetune_trainer.privacy.presidio import LocalRecognizer, RecognizerResult
 
 FIELD = "spec.data.privacy.recordNumbers"
 TRIAL_SECONDS, SEARCH_SECONDS = 1.0, 10.0

@@ -13,7 +13,6 @@ In a gang of several nodes every node runs this program; the result of the node 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import signal
 import sys
@@ -33,6 +32,7 @@ from medfinetune_trainer.artifacts.fence import cause_of
 from medfinetune_trainer.artifacts.files import storage_errors
 from medfinetune_trainer.artifacts.signing import signer
 from medfinetune_trainer.stages.holding import held, load_plan
+from medfinetune_trainer.stages.imports import stage_module
 from medfinetune_trainer.stages.memory_errors import memory_refusal
 from medfinetune_trainer.stages.self_watch import watched
 from medfinetune_trainer.stages.surroundings import surroundings
@@ -114,7 +114,7 @@ def _run(stage: Stage, plan: RunPlan) -> StageResult:
     """A signing key that cannot sign is refused before anything is worked for: evaluate, which signs, comes last."""
     if stage in WORK:
         signer()
-    module: Any = importlib.import_module(f"medfinetune_trainer.stages.{stage.value}")
+    module: Any = stage_module(stage.value)
     result: StageResult = module.run(plan)
     return result
 

@@ -22,6 +22,10 @@ from medfinetune_trainer.stages.holding import node_rank
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK")
 
 
+_NO_COMPILER = {"TORCHDYNAMO_DISABLE": "1"}
+"""The image has no C compiler. Without this, bitsandbytes' import has torch load its compiler (2 CPU seconds a rank) for what it could not compile."""
+
+
 @contextmanager
 def surroundings(plan: RunPlan, stage: Stage) -> Iterator[None]:
     """Set the environment that this process and its children need, for good; the caches go with the block."""
@@ -29,7 +33,7 @@ def surroundings(plan: RunPlan, stage: Stage) -> Iterator[None]:
     cache = root / f"{member}-a{os.environ.get(ATTEMPT, '0')}"  # of this attempt: an older one's ghost must not clear it away
     for left in root.glob(f"{member}-a*"):
         shutil.rmtree(left, ignore_errors=True)
-    os.environ |= dict.fromkeys(_OFFLINE, "1") | {"TOKENIZERS_PARALLELISM": "false"}
+    os.environ |= dict.fromkeys(_OFFLINE, "1") | _NO_COMPILER | {"TOKENIZERS_PARALLELISM": "false"}
     os.environ |= {"HF_HOME": str(cache), "HF_DATASETS_CACHE": str(cache / "datasets"), "HF_HUB_CACHE": str(cache / "hub")}
     for name, value in _of_a_person(str(cache)).items():
         os.environ.setdefault(name, value)

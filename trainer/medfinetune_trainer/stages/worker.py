@@ -13,7 +13,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +26,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from medfinetune_trainer.artifacts.fence import cause_of, fenced
 from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.stages.imports import stage_module
 from medfinetune_trainer.stages.outcome import Outcome, outcome_of
 from medfinetune_trainer.telemetry import heartbeat
 from medfinetune_trainer.telemetry.heartbeat import beat
@@ -59,7 +59,7 @@ def main(stage: Stage, folder: Path, agent: int) -> None:
 
 def _work(stage: Stage, plan: RunPlan, folder: Path) -> Mapping[str, float]:
     module, function = WORK[stage]
-    work: Any = getattr(import_module(f"medfinetune_trainer.stages.{module}"), function)  # late: an import that fails has an outcome too
+    work: Any = getattr(stage_module(module), function)  # late: an import that fails has an outcome too
     prepared = Prepared.model_validate_json(plan.folder.prepared.read_bytes())
     beat("joining the gang")
     with _gang(plan.parallelism.gpus_per_node > 0) as device:
