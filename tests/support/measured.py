@@ -6,27 +6,31 @@ import gc
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from medfinetune_api.choices import Method, OptimizerType, Sharding
+from medfinetune_api.choices import Method, OptimizerType, Placement, Quantization, Sharding
+from medfinetune_api.plan_tuning import BottleneckPlan, PrefixPlan, TuningPlan
 from medfinetune_api.results import MemoryEstimate
 from medfinetune_trainer.data.batch import PackedBatch, collate
 from medfinetune_trainer.memory.estimate import estimate
 from medfinetune_trainer.memory.job import Job, Setting
 from medfinetune_trainer.memory.shape import base_shape
+from medfinetune_trainer.model.bottleneck_tuning import Bottlenecks
 from medfinetune_trainer.model.full import Full
 from medfinetune_trainer.model.loss import packed_loss
-from medfinetune_trainer.model.sharding import trainable
+from medfinetune_trainer.model.prefix import Prefix
+from medfinetune_trainer.model.sharding import gradient_sync, trainable
 from medfinetune_trainer.model.tuned import Tuning
 from medfinetune_trainer.optim.groups import SCALE
 from medfinetune_trainer.optim.optimizer import build_optimizer
 from support.models import CPU, built, documents, low_rank
 from support.plans import lora_plan, optimizer_plan, tuning_plan
-from torch import nn
 from torch.distributed._tools.mem_tracker import MemTracker
+from torch.distributed._tools.mod_tracker import ModTracker
 
 PASSES = 2
-"""Forward passes of a step: the second finds gradients of the first."""
+"""Forward passes of a rank's step: the second finds gradients of the first."""
 
 
 @dataclass(frozen=True)
@@ -43,64 +47,110 @@ class Case:
     dtype: torch.dtype = torch.float32
     rank: int = 8
     dora: bool = False
+    placement: Placement = Placement.SEQUENTIAL
+    """Of a bottleneck adapter."""
+    optimizer: OptimizerType = OptimizerType.ADAMW
+    sharding: Sharding = Sharding.NONE
+    world_size: int = 1
 
     def __str__(self) -> str:
         again = "again" if self.checkpointing else "kept"
-        return (
-            f"{self.kind}-{self.method}-{again}-{self.micro_batch}x{self.row_tokens}-{self.dropout}-{self.loss_share}-{str(self.dtype)[6:]}"
-            + "-dora" * self.dora
-        )
+        named = [str(self.dtype)[6:], "dora" * self.dora, str(self.placement) * (self.method is Method.BOTTLENECK)]
+        others = [str(value) for value, usual in ((self.optimizer, OptimizerType.ADAMW), (self.sharding, Sharding.NONE)) if value is not usual]
+        parts = [self.kind, str(self.method), again, f"{self.micro_batch}x{self.row_tokens}", str(self.dropout), str(self.loss_share), *named, *others]
+        return "-".join(part for part in parts if part)
+
+    @property
+    def tuning(self) -> TuningPlan:
+        """What is trained. A prefix has 16 virtual tokens, a bottleneck 32 units; their base is NF4."""
+        adapted = {"quantization": Quantization.NF4}
+        if self.method is Method.FULL:
+            return tuning_plan(self.method)
+        if self.method is Method.PREFIX_TUNING:
+            return tuning_plan(self.method, **adapted, prefix=PrefixPlan(num_virtual_tokens=16))
+        if self.method is Method.BOTTLENECK:
+            bottleneck = BottleneckPlan(size=32, placement=self.placement, scale=1.0, dropout=self.dropout)
+            return tuning_plan(self.method, **adapted, bottleneck=bottleneck)
+        return tuning_plan(self.method, lora=lora_plan(rank=self.rank, dropout=self.dropout, use_dora=self.dora))
 
 
-class _Tracker(MemTracker):
-    """MemTracker hooks every parameter's gradient to name it, and fails on frozen ones; sums do not need the names."""
+class _NoHooks(ModTracker):
+    """Registers nothing on modules. The hooks that MemTracker's own would register tie a graph that is thrown away, as DoRA's of its norm, into cycles of
+    references: its tensors then lived until the next garbage collection.
+    """
 
-    def _track_module_params_and_buffers(self, module: nn.Module, install_grad_hooks: bool = True) -> tuple[int, int]:
-        return super()._track_module_params_and_buffers(module, install_grad_hooks=False)
+    def __enter__(self) -> _NoHooks:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        pass
 
 
-def measured(case: Case, base: Path) -> Mapping[str, int]:
-    """Bytes at the peak of one step, by MemTracker's names. It sees neither the constants of quantization nor what bitsandbytes takes within an operator."""
-    module = built(base, Sharding.NONE, case.dtype, case.checkpointing, _tuning(case, base)).train()
-    optimizer = build_optimizer([{"params": trainable(module), "weight_decay": 0.0, SCALE: 1.0}], optimizer_plan())
-    batches = _batches(case)
+class Tracker(MemTracker):
+    """MemTracker of storages alone; gradients have their name once `track_external` has seen them."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
+        self._mod_tracker = _NoHooks()
+
+    @property
+    def peak(self) -> Mapping[str, int]:
+        """Bytes by MemTracker's names."""
+        return {getattr(name, "value", str(name)): size for name, size in self.get_tracker_snapshot("peak")[CPU].items()}
+
+
+def measured(case: Case, base: Path, rank: int = 0) -> Mapping[str, int]:
+    """Bytes at the peak of one step of this rank, by MemTracker's names. It sees neither the constants of quantization nor what bitsandbytes takes within an
+    operator.
+    """
+    module = built(base, case.sharding, case.dtype, case.checkpointing, _tuning(case, base)).train()
+    optimizer = build_optimizer([{"params": trainable(module), "weight_decay": 0.0, SCALE: 1.0}], optimizer_plan(type=case.optimizer))
+    batches = _batches(case, rank)
     gc.collect()
-    tracker = _Tracker()
+    tracker = Tracker()
     tracker.track_external(module, optimizer)
     with tracker:
-        for batch in batches:
-            tracker.reset_mod_stats()
+        for number, batch in enumerate(batches, start=1):
+            gradient_sync(module, number == PASSES)
             packed_loss(module, batch, groups=2).loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward unannotated
+            tracker.track_external(module)
         optimizer.step()
         optimizer.zero_grad()
-    peak = tracker.get_tracker_snapshot("peak")[CPU]
-    return {getattr(name, "value", str(name)): size for name, size in peak.items()}
+    return tracker.peak
+
+
+def measured_by_rank(rank: int, cases: list[Case], base: Path) -> list[Mapping[str, int]]:
+    """The peaks of this rank of a gang."""
+    return [measured(case, base, rank) for case in cases]
 
 
 def estimated(case: Case, base: Path) -> MemoryEstimate:
     """What the memory plan says of the same step, with the CPU's kernels."""
-    lora = lora_plan(rank=case.rank, dropout=case.dropout, use_dora=case.dora) if case.method is not Method.FULL else None
-    rows = PASSES * case.micro_batch
     job = Job(
-        tuning=tuning_plan(case.method, lora=lora),
-        optimizer=OptimizerType.ADAMW,
+        tuning=case.tuning,
+        optimizer=case.optimizer,
         offload=(),
         row_tokens=case.row_tokens,
         row_loss_tokens=max(batch.loss_tokens for batch in _batches(case)) / case.micro_batch,
-        rows_per_step=rows,
-        world_size=1,
+        rows_per_step=PASSES * case.micro_batch * case.world_size,
+        world_size=case.world_size,
         compute_bytes=case.dtype.itemsize,
         cuda=False,
     )
-    return estimate(base_shape(base), job, Setting(Sharding.NONE, case.checkpointing, case.micro_batch))
+    return estimate(base_shape(base), job, Setting(case.sharding, case.checkpointing, case.micro_batch))
 
 
 def _tuning(case: Case, base: Path) -> Tuning:
-    return Full(base) if case.method is Method.FULL else low_rank(case.method, moved=False, rank=case.rank, dropout=case.dropout, use_dora=case.dora)
+    plan = case.tuning
+    if plan.prefix is not None:
+        return Prefix(plan.prefix, plan.quantization, seed=1)
+    if plan.bottleneck is not None:
+        return Bottlenecks(plan.bottleneck, plan.quantization, seed=1)
+    return Full(base) if plan.lora is None else low_rank(case.method, moved=False, rank=case.rank, dropout=case.dropout, use_dora=case.dora)
 
 
-def _batches(case: Case) -> list[PackedBatch]:
-    """Rows of three documents, full to the last token."""
+def _batches(case: Case, rank: int = 0) -> list[PackedBatch]:
+    """Rows full to the last token: of three documents, or of one behind a prefix."""
     half, quarter = case.row_tokens // 2, case.row_tokens // 4
-    lengths = (half, quarter, case.row_tokens - half - quarter) * case.micro_batch
-    return [collate(documents(lengths, seed, case.loss_share)) for seed in range(PASSES)]
+    row = (case.row_tokens,) if case.method is Method.PREFIX_TUNING else (half, quarter, case.row_tokens - half - quarter)
+    return [collate(documents(row * case.micro_batch, PASSES * rank + number, case.loss_share)) for number in range(PASSES)]

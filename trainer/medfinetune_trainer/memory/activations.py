@@ -26,12 +26,14 @@ _SHARED_INPUTS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up
 class Kept:
     """Bytes a token."""
 
-    layer: int
+    layer: float
     """One decoder layer's, but for its input."""
+    unkept: float
+    """What the first layer does not keep of it, since nothing before is trained that would want a gradient."""
     layer_input: int
     """The hidden states that a layer is given: all that activation checkpointing keeps of it."""
     last_norm: int
-    """The norm after the last layer. The first layer's first norm keeps as much, but nothing where the embedding before it is frozen."""
+    """The norm after the last layer."""
     angles: int
     """Rotary angles, shared by all layers."""
 
@@ -40,15 +42,34 @@ def kept(shape: ModelShape, job: Job, sharding: Sharding) -> Kept:
     """What is kept of one token."""
     stream = stream_bytes(job, sharding)
     hidden_norm = _norm(shape, shape.hidden, 1, job.trains_base, stream)
-    norms = shape.norms * hidden_norm
-    if shape.head_norms:
-        for width, heads in ((shape.queries, shape.heads), (shape.keys, shape.key_value_heads)):
-            norms += _norm(shape, width, heads, job.trains_base, job.compute_bytes)
-    attention = 4 * shape.queries * job.compute_bytes + FP32 * shape.heads
+    head_norms = _head_norms(shape, job)
+    attention = (4 * shape.queries + 2 * shape.queries * _prefix(job)) * job.compute_bytes + FP32 * shape.heads + _mask_row(job)
     network = 3 * shape.intermediate * job.compute_bytes
-    layer = norms + attention + network + _inputs(shape, job, stream) + _bottlenecks(shape, job)
+    layer = shape.norms * hidden_norm + head_norms + attention + network + _inputs(shape, job, stream) + _bottlenecks(shape, job)
     rotary = 2 * shape.head_size * job.compute_bytes * (2 if shape.gemma else 1)
-    return Kept(layer, stream * shape.hidden, hidden_norm, rotary)
+    unkept = 0 if job.trains_base else hidden_norm + _before_first_adapter(shape, job, head_norms, attention)
+    return Kept(layer, unkept, stream * shape.hidden, hidden_norm, rotary)
+
+
+def _before_first_adapter(shape: ModelShape, job: Job, head_norms: int, attention: float) -> float:
+    """What else of the first layer wants no gradient: dropout of its input, whose masks are then not kept; norms of queries and keys that only a prefix
+    follows; all of attention where what is trained comes after it.
+    """
+    lora = job.tuning.lora
+    if lora is None:
+        return head_norms + (attention if job.tuning.bottleneck else 0)
+    first = targets(shape, lora) & set(_SHARED_INPUTS[0])
+    return mask_bytes(job) * len(first) * shape.hidden * bool(lora.dropout) if first else head_norms + attention
+
+
+def _prefix(job: Job) -> float:
+    """Keys and values of a prefix, as a share of a row's own: each row is one document, and puts it before them."""
+    return job.tuning.prefix.num_virtual_tokens / job.row_tokens if job.tuning.prefix else 0.0
+
+
+def _mask_row(job: Job) -> float:
+    """A token's row of the mask by which the CPU's attention lets a document see a prefix; varlen attention needs none."""
+    return job.compute_bytes * job.row_tokens * (1 + _prefix(job)) if job.tuning.prefix and not job.cuda else 0
 
 
 def stream_bytes(job: Job, sharding: Sharding) -> int:
@@ -65,6 +86,14 @@ def _norm(shape: ModelShape, width: int, rows: int, is_trained: bool, number: in
     """RMSNorm of `rows` vectors a token, together `width` wide; its output is what the next layer keeps or not."""
     scaled = (FP32 if shape.gemma else number) * width if is_trained else 0
     return FP32 * width + FP32 * rows + scaled
+
+
+def _head_norms(shape: ModelShape, job: Job) -> int:
+    """Norms of queries and keys, where there are any."""
+    if not shape.head_norms:
+        return 0
+    queries = _norm(shape, shape.queries, shape.heads, job.trains_base, job.compute_bytes)
+    return queries + _norm(shape, shape.keys, shape.key_value_heads, job.trains_base, job.compute_bytes)
 
 
 def _inputs(shape: ModelShape, job: Job, stream: int) -> int:

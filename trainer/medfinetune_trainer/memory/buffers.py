@@ -10,25 +10,32 @@ from medfinetune_trainer.memory.job import Job, Setting
 from medfinetune_trainer.memory.shape import ModelShape
 from medfinetune_trainer.memory.trained import Trained, targets
 
-GATHERED = 3
-"""Layers that `fully_shard` has whole at once: the one that runs, the next, which is fetched ahead, and the flat buffer that it arrives in."""
+GATHERED = 2
+"""Layers that `fully_shard` has whole at once in the backward pass: the one that runs, and the flat buffer in which the next arrives ahead of its turn."""
 
 
 def gradient_bytes(shape: ModelShape, job: Job, setting: Setting) -> float:
-    """Where the backward pass begins, the larger of two moments: five fp32 values of the width of the last norm; or in the last network the gradients of two
-    halves and of the stream, with a dequantised weight, less what of the kept is free by then (later norms; LoRA's own inputs of the last projection).
+    """Where the backward pass begins, the largest of three moments, less what of the kept is free by then:
+
+    - five fp32 values of the width of the last norm;
+    - in the last network the gradients of its product and of both halves, and of the stream (free: later norms);
+    - there, a little later, the gradients of two halves with a dequantised weight. LoRA on the projection down has a third of its own and has freed its inputs.
     """
-    tokens, lora = job.row_tokens * setting.micro_batch, job.tuning.lora
-    norm = 5 * FP32 * shape.hidden
-    number = FP32 if widened(job) else job.compute_bytes
-    network = 2 * number * shape.intermediate + (stream_bytes(job, setting.sharding) - FP32 * shape.norms // 2) * shape.hidden
-    if lora and lora.dropout and not widened(job) and "down_proj" in targets(shape, lora):
-        network -= mask_bytes(job) * shape.intermediate
-    return max(tokens * norm, tokens * network + _dequantised(shape, job))
+    tokens, norm = job.row_tokens * setting.micro_batch, 5 * FP32 * shape.hidden
+    half = (FP32 if widened(job) else job.compute_bytes) * shape.intermediate
+    stream = (stream_bytes(job, setting.sharding) - FP32 * shape.norms // 2) * shape.hidden
+    freed = mask_bytes(job) * shape.intermediate if job.tuning.lora and job.tuning.lora.dropout and not widened(job) and _adapts_down(shape, job) else 0
+    product = 2 if _adapts_down(shape, job) else 3
+    return max(tokens * norm, tokens * (product * half - freed + stream), tokens * (2 * half - freed + stream) + _dequantised(shape, job))
+
+
+def _adapts_down(shape: ModelShape, job: Job) -> bool:
+    """Whether the projection down keeps its input, which the gradient of that input then takes the place of."""
+    return job.trains_base or (job.tuning.lora is not None and "down_proj" in targets(shape, job.tuning.lora))
 
 
 def _dequantised(shape: ModelShape, job: Job) -> int:
-    """The largest weight in the compute type; under DoRA also the adapter's product, and an identity of the layer's inputs, by which PEFT computes it."""
+    """The largest weight in the compute type."""
     if job.tuning.quantization is not Quantization.NF4:
         return 0
     largest = max(linear.weights for linear in shape.linears.values())
@@ -42,7 +49,15 @@ def gathered_bytes(shape: ModelShape, job: Job, setting: Setting, trained: Train
     base = frozen(shape, job).layer if setting.sharding is Sharding.FULL else 0
     layer = sum(trained.layer) * job.compute_bytes + base
     ends = (sum(trained.ends) + sum(trained.outside)) * job.compute_bytes
-    return GATHERED * layer + ends + FP32 * sum(trained.layer)
+    return GATHERED * layer + ends
+
+
+def cache_bytes(shape: ModelShape, job: Job, setting: Setting) -> int:
+    """Keys and values of all layers, which the cache that hands the prefix to the model holds until the forward pass is over."""
+    if job.tuning.prefix is None:
+        return 0
+    positions = setting.micro_batch * (job.row_tokens + job.tuning.prefix.num_virtual_tokens)
+    return 2 * shape.layers * shape.keys * job.compute_bytes * positions
 
 
 def cast_bytes(shape: ModelShape, job: Job, setting: Setting, trained: Trained) -> int:
@@ -51,12 +66,3 @@ def cast_bytes(shape: ModelShape, job: Job, setting: Setting, trained: Trained) 
         return 0
     layers = 1 if setting.checkpointing else shape.layers
     return job.compute_bytes * (layers * sum(trained.layer) + sum(trained.ends))
-
-
-def dora_bytes(shape: ModelShape, job: Job, setting: Setting) -> int:
-    """Dequantised weights that DoRA's product keeps for the backward pass where dropout is on: PEFT then multiplies by the weight itself."""
-    lora = job.tuning.lora
-    if lora is None or not lora.use_dora or not lora.dropout or job.tuning.quantization is not Quantization.NF4:
-        return 0
-    layers = 1 if setting.checkpointing else shape.layers
-    return layers * job.compute_bytes * sum(shape.linears[name].weights for name in targets(shape, lora))

@@ -1,9 +1,11 @@
 """MemoryEstimate: what one rank's accelerator holds at the peak of a training step.
 
-A step has three moments that can be its peak, and the parts are those of the greatest:
+A step has a few moments that can be its peak, and the parts are those of the greatest:
+- the end of the forward pass, or of a layer that is computed again: DoRA's whole matrices, a prefix's cache;
 - the loss: all that the forward pass keeps, and the logits of the loss tokens;
 - the first layer of the backward pass: all that is kept (with activation checkpointing: layer inputs, and one layer computed again), and what its gradient
   takes for a moment;
+- the layer after that, where gradients are shared out over ranks: the last layer's are there whole and as a share;
 - the update: every gradient, and the optimizer's temporary values.
 
 The sizes are those of tensors. What the allocator rounds up, CUDA's context and its libraries' workspaces take are the head-room's: `gpuMemoryHeadroom`.
@@ -16,8 +18,9 @@ from dataclasses import dataclass
 from medfinetune_api.choices import Offload, Sharding
 from medfinetune_api.results import MemoryEstimate
 
-from medfinetune_trainer.memory.activations import FP32, Kept, kept
-from medfinetune_trainer.memory.buffers import cast_bytes, dora_bytes, gathered_bytes, gradient_bytes
+from medfinetune_trainer.memory.activations import FP32, Kept, kept, stream_bytes
+from medfinetune_trainer.memory.buffers import cache_bytes, cast_bytes, gathered_bytes, gradient_bytes
+from medfinetune_trainer.memory.dora import kept_weight_bytes, product_bytes
 from medfinetune_trainer.memory.frozen import frozen
 from medfinetune_trainer.memory.job import Job, Setting
 from medfinetune_trainer.memory.shape import ModelShape
@@ -31,7 +34,7 @@ LOGITS = 12
 def estimate(shape: ModelShape, job: Job, setting: Setting, limit: int | None = None) -> MemoryEstimate:
     """The peak of `job` on a base of `shape` under `setting`, in bytes; `limit` is handed on."""
     moments = _Moments(shape, job, setting, trained(shape, job.tuning))
-    parts = max((moments.loss(), moments.backward(), moments.update()), key=lambda moment: sum(moment.values()))
+    parts = max(moments.all(), key=lambda moment: sum(moment.values()))
     whole = {name: round(value) for name, value in parts.items()}
     return MemoryEstimate(**whole, total=sum(whole.values()), limit=limit)
 
@@ -43,6 +46,17 @@ class _Moments:
     setting: Setting
     trained: Trained
 
+    def all(self) -> list[dict[str, float]]:
+        """Each, where it is one."""
+        sharded = [] if self.setting.sharding is Sharding.NONE else [self.scattered()]
+        return [self.forward(), self.loss(), self.backward(), *sharded, self.update()]
+
+    def forward(self) -> dict[str, float]:
+        """At the end of the last decoder layer's forward pass, or where it is computed again with the gradient of its output."""
+        gradient = stream_bytes(self.job, self.setting.sharding) * self._tokens * self.shape.hidden if self.setting.checkpointing else 0
+        product, cache = product_bytes(self.shape, self.job, self.setting), cache_bytes(self.shape, self.job, self.setting)
+        return self._in_a_pass() | {"activations": self._in_a_layer, "logits": 0.0, "buffers": product + cache + gradient + self._standing}
+
     def loss(self) -> dict[str, float]:
         """When the gradient of the logits is made."""
         tokens = self.job.row_loss_tokens * self.setting.micro_batch
@@ -51,10 +65,22 @@ class _Moments:
 
     def backward(self) -> dict[str, float]:
         """In the last decoder layer, which is the first of the backward pass."""
-        again = self.setting.checkpointing or Offload.ACTIVATIONS in self.job.offload
-        activations = self._kept() + (self._tokens * self._per_token.layer if again else 0)
         buffers = gradient_bytes(self.shape, self.job, self.setting) + self._standing
-        return self._in_a_pass() | {"activations": activations, "logits": 0.0, "buffers": buffers}
+        return self._in_a_pass() | {"activations": self._in_a_layer, "logits": 0.0, "buffers": buffers}
+
+    def scattered(self) -> dict[str, float]:
+        """In the layer after that, where gradients are shared out: the buffer of the last layer's is whole until the next layer's, and this rank has its share.
+
+        Where a step has one pass alone, nothing is accumulated, and gradients are at their most in the first layer: this rank's share of all.
+        """
+        one, layer = self._tokens * self._per_token.layer, FP32 * sum(self.trained.layer)
+        buffers = gradient_bytes(self.shape, self.job, self.setting) + self._standing + layer
+        if self._accumulated:
+            gradients = self._accumulated - layer + layer / self._shards
+            activations = self._in_a_layer - (0 if self._again else one)
+        else:
+            gradients, activations = FP32 * self._trained / self._shards, one
+        return self._in_a_pass() | {"gradients": gradients, "activations": activations, "logits": 0.0, "buffers": buffers}
 
     def update(self) -> dict[str, float]:
         """When parameters are updated."""
@@ -86,7 +112,16 @@ class _Moments:
             return self._tokens * one.layer_input
         if self.setting.checkpointing:
             return self._tokens * (layers * one.layer_input + one.last_norm + one.angles)
-        return self._tokens * (layers * one.layer + (one.last_norm if self.job.trains_base else 0) + one.angles)
+        return self._tokens * (layers * one.layer - one.unkept + one.last_norm + one.angles)
+
+    @property
+    def _in_a_layer(self) -> float:
+        """In the last decoder layer: what is kept, and where that is not all, one layer's."""
+        return self._kept() + (self._tokens * self._per_token.layer if self._again else 0)
+
+    @property
+    def _again(self) -> bool:
+        return self.setting.checkpointing or Offload.ACTIVATIONS in self.job.offload
 
     @property
     def _per_token(self) -> Kept:
@@ -95,7 +130,7 @@ class _Moments:
     @property
     def _standing(self) -> float:
         """Copies that stand through the whole pass."""
-        copies = cast_bytes(self.shape, self.job, self.setting, self.trained) + dora_bytes(self.shape, self.job, self.setting)
+        copies = cast_bytes(self.shape, self.job, self.setting, self.trained) + kept_weight_bytes(self.shape, self.job, self.setting)
         return gathered_bytes(self.shape, self.job, self.setting, self.trained) + copies + self._buckets
 
     @property
