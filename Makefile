@@ -24,7 +24,7 @@ run-real: $(VENV)/.trainer    ## Train and evaluate on real MedQA and KorMedMCQA
 BROWSER := chromium fonts-noto-cjk
 test: $(VENV)/.dev    ## Install, then pass the tests
 	-tests/packages.sh $(BROWSER)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 15
 
 # Only where it is given to make itself: a KUBECONFIG of the caller's shell names a cluster that is not for tests.
 E2E_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(KUBECONFIG))
@@ -67,7 +67,7 @@ TAG ?= $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 ENGINE ?= docker
 # Where skopeo finds what `make images` built.
 BUILT = $(if $(REGISTRY),docker://$(REGISTRY)/,$(if $(filter docker,$(ENGINE)),docker-daemon:,containers-storage:localhost/))medfinetune
-images:          ## Build both images, and push them: ENGINE=docker|podman|buildah BASE_IMAGE=... TAG=... REGISTRY=...
+images:          ## Build both images, and push them: ENGINE=docker|podman|buildah BASE_IMAGE=... TAG=... REGISTRY=...; VARIANT=cpu: the trainer without CUDA
 	ENGINE=$(ENGINE) TAG=$(TAG) packaging/images.sh
 
 HELM ?= env $(PROGRAM) helm
@@ -80,6 +80,7 @@ locks: $(VENV)/.build    ## Resolve the locked versions anew
 	$(LOCK) --upgrade locks/init.in -o locks/init.txt
 	$(LOCK) --upgrade locks/inventory.in -o locks/inventory.txt
 	$(LOCK) --upgrade pyproject.toml --extra trainer -c locks/trainer.constraints -o locks/trainer.txt
+	$(LOCK:3.11=3.14) pyproject.toml --extra trainer --excludes locks/trainer-cpu.excludes -c locks/trainer.txt -o locks/trainer-cpu.txt
 	$(LOCK) pyproject.toml --extra operator -c locks/trainer.txt -o locks/operator.txt
 	$(LOCK) pyproject.toml -c locks/trainer.txt -c locks/operator.txt -o locks/cli.txt
 	$(LOCK) pyproject.toml --extra trainer --extra operator --extra dev -c locks/trainer.txt -c locks/operator.txt -o locks/dev.txt

@@ -32,6 +32,7 @@ class Cluster:
     kubeconfig: Path
     trainer_image: str
     operator_image: str
+    trainer_cpu_image: str
     node: str = ""
     volumes: Path | None = None
     storage_class: str = ""

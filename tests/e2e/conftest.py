@@ -1,7 +1,8 @@
 """The cluster for the end-to-end tests: a node of this machine (root), or the one that MEDFINETUNE_E2E_KUBECONFIG leads to.
 
-An existing cluster needs the product's images where it can pull them (MEDFINETUNE_E2E_TRAINER_IMAGE, MEDFINETUNE_E2E_OPERATOR_IMAGE) and a storage
-class whose volumes several pods may write (MEDFINETUNE_E2E_STORAGE_CLASS). `make test` does not collect this folder: `pytest tests/e2e`.
+An existing cluster needs the product's images where it can pull them (MEDFINETUNE_E2E_TRAINER_IMAGE, MEDFINETUNE_E2E_OPERATOR_IMAGE,
+MEDFINETUNE_E2E_TRAINER_CPU_IMAGE) and a storage class whose volumes several pods may write (MEDFINETUNE_E2E_STORAGE_CLASS). `make test` does not
+collect this folder: `pytest tests/e2e`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from e2e.storage import Volumes, filled_volumes
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     folder = tmp_path_factory.mktemp("cluster")
     if kubeconfig := os.environ.get("MEDFINETUNE_E2E_KUBECONFIG"):
-        trainer, operator, storage_class = (os.environ[f"MEDFINETUNE_E2E_{name}"] for name in ("TRAINER_IMAGE", "OPERATOR_IMAGE", "STORAGE_CLASS"))
-        yield Cluster(folder, Path(kubeconfig), trainer, operator, storage_class=storage_class)
+        images = [os.environ[f"MEDFINETUNE_E2E_{name}_IMAGE"] for name in ("TRAINER", "OPERATOR", "TRAINER_CPU")]
+        yield Cluster(folder, Path(kubeconfig), *images, storage_class=os.environ["MEDFINETUNE_E2E_STORAGE_CLASS"])
     else:
         yield from own_cluster(folder)
 
@@ -34,9 +35,9 @@ def own_cluster(folder: Path) -> Iterator[Cluster]:
     """One node and its control plane, with the images of this clone."""
     with Node(folder / "node") as node, ControlPlane(folder / "plane", crd=False, scheduler=True, address=node.gateway, users=node.users) as plane:
         node.join(plane)
-        trainer, operator = recipes.trainer(node.images), recipes.operator(node.images)
+        images = [recipe(node.images) for recipe in (recipes.trainer, recipes.operator, recipes.trainer_cpu)]
         asked, registry = node.agents["coredns"].log, node.images.address
-        yield Cluster(folder, plane.kubeconfig, trainer, operator, node.name, folder / "volumes", names_asked=asked, registry=registry)
+        yield Cluster(folder, plane.kubeconfig, *images, node.name, folder / "volumes", names_asked=asked, registry=registry)
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,10 @@ CRD = "medfinetunes.medfinetune.io"
 
 
 def values(cluster: Cluster) -> dict[str, Any]:
-    """Values of the release: the cluster's images, and both admission policies."""
+    """Values of the release: the cluster's images, the trainer's without CUDA for runs that name it, and both admission policies."""
     policies = {name: {"enabled": True} for name in ("release", "requester")}
-    return {"operator": {"image": _image(cluster.operator_image)}, "trainer": {"image": _image(cluster.trainer_image)}, "admissionPolicies": policies}
+    images = {"operator": {"image": _image(cluster.operator_image)}, "trainer": {"image": _image(cluster.trainer_image)}}
+    return {**images, "allowed": {"images": [cluster.trainer_cpu_image]}, "admissionPolicies": policies}
 
 
 def install(cluster: Cluster) -> None:

@@ -1,4 +1,7 @@
-"""The two images as pods see them: no rights, nothing that builds, a process 1 that loses no signal, and an inventory that names all that is in them."""
+"""The images as pods see them: no rights, nothing that builds, a process 1 that loses no signal, and an inventory that names all that is in them.
+
+Of the trainer there are two, one of them without CUDA: a whole run passes on that one too.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ import pytest
 from cluster.processes import wait_until
 from e2e.cluster_access import SECONDS, Cluster
 from e2e.pods import container, pod_spec
+from e2e.runs import manifest, submit
+from e2e.storage import Volumes
 from medfinetune_api.exits import Exit
 
 INIT = ["dumb-init", "--single-child", "--"]
 PYTHON = ["python", "-c"]
+PARTS = ["operator", "trainer", "trainer-cpu"]
 MOST_MEBIBYTES = 250
 """What the operator's image may add to its base."""
 
@@ -27,18 +33,20 @@ LOSES = "import os, signal; os.kill(1, signal.SIGTERM); signal.sigtimedwait([sig
 """Asked to stop before it has said what to do then, as a stage that still imports; ends by itself after 5 s where nobody stops it."""
 
 DISTRIBUTIONS = """
-import importlib.metadata, json, re
-print(json.dumps([[re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(), each.version] for each in importlib.metadata.distributions()]))
+import importlib.metadata, json, re, sysconfig
+found = importlib.metadata.distributions(path=[sysconfig.get_path("purelib")])
+print(json.dumps([[re.sub(r"[-_.]+", "-", each.metadata["Name"]).lower(), each.version] for each in found]))
 """
+OF_CUDA = r"find / -xdev -regex '.*/lib\(cuda\|cudart\|cublas\|cudnn\|cufft\|cusparse\|cusolver\|nccl\|nvrtc\|nvidia\)[^/]*\.so[.0-9]*' 2>/dev/null | wc -l"
 
 
 @pytest.fixture(scope="module")
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A restricted namespace with a pod of each image that waits, called as the image."""
     with cluster.namespace() as name:
-        for part, image in (("operator", cluster.operator_image), ("trainer", cluster.trainer_image)):
+        for part, image in zip(PARTS, (cluster.operator_image, cluster.trainer_image, cluster.trainer_cpu_image), strict=True):
             start(cluster, name, part, image, [*INIT, *PYTHON, WAITS])
-        for part in ("operator", "trainer"):
+        for part in PARTS:
             cluster.wait("condition=Ready", f"pod/{part}", name)
         yield name
 
@@ -86,7 +94,7 @@ def test_exit_codes_and_signals_pass_process_1_and_orphans_are_reaped(cluster: C
     assert ended(cluster, namespace, "stopped") == Exit.INTERRUPTED
 
 
-@pytest.mark.parametrize("part", ["operator", "trainer"])
+@pytest.mark.parametrize("part", PARTS)
 def test_an_image_has_no_rights_and_nothing_that_builds(part: str, cluster: Cluster, namespace: str) -> None:
     assert shell(cluster, namespace, part, "id -u; id -g").split() == ["65532", "65532"]
     assert shell(cluster, namespace, part, "touch /opt/medfinetune/x 2>/dev/null || echo refused; touch /tmp/x && echo written").split() == [
@@ -102,7 +110,22 @@ def test_the_operators_image_is_small(cluster: Cluster, namespace: str) -> None:
     assert added < MOST_MEBIBYTES
 
 
-@pytest.mark.parametrize("part", ["operator", "trainer"])
+def test_a_whole_run_passes_without_cuda(operator: Cluster, namespace: str, volumes: Volumes) -> None:
+    """Prepared, trained in 4 bits by a gang of two, evaluated; the image holds no library of CUDA."""
+    assert int(shell(operator, namespace, "trainer", OF_CUDA)) > 10
+    assert int(shell(operator, namespace, "trainer-cpu", OF_CUDA)) == 0
+
+    content = manifest("without-cuda", epochs=1, checkpoint_every=5, tasks={"unseen-en"})
+    content["spec"]["pods"]["image"] = operator.trainer_cpu_image
+    run = submit(operator, volumes.namespace, content)
+    run.wait_until_ended()
+    stages = ("prepare", "train", "evaluate")
+    assert {each["image"] for stage in stages for pod in run.pods(stage) for each in pod["spec"]["containers"]} == {operator.trainer_cpu_image}
+    assert len(run.status()["results"]) == 1
+    assert volumes.find("results", "without-cuda-*/adapter/adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_the_inventory_names_all_that_is_in_the_image(part: str, cluster: Cluster, namespace: str) -> None:
     bill = json.loads(cluster.execute(namespace, part, ["cat", "/usr/share/medfinetune/sbom.cdx.json"]))
     debian = {(each["name"], each["version"]) for each in bill["components"] if each.get("purl", "").startswith("pkg:deb/")}
@@ -116,6 +139,7 @@ def test_the_inventory_names_all_that_is_in_the_image(part: str, cluster: Cluste
     assert there == python.keys() >= {("medfinetune", "0.1.0")}
     assert [name for name, component in python.items() if not component.get("licenses")] == []
     assert ("torch" in {name for name, _ in there}) == (part == "trainer")
+    assert ("python3-torch" in {name for name, _ in debian}) == (part == "trainer-cpu")
     listed = shell(cluster, namespace, part, "dpkg-query --show --showformat='${Package} ${Version}\\n'")
     assert {tuple(line.split()) for line in listed.splitlines()} == debian
     assert all(f"| {name} | {version} |" in shell(cluster, namespace, part, "cat /usr/share/medfinetune/licenses.md") for name, version in sorted(there)[:3])

@@ -26,7 +26,7 @@ def run(program: str | Path, *arguments: str | Path, **environment: str) -> subp
     ("program", "arguments", "environment", "named"),
     [
         ("images.sh", [], {"ENGINE": "kaniko"}, "ENGINE: found 'kaniko'"),
-        ("images.sh", [], {"TRAINER_LOCK": "trainer-gpu"}, "TRAINER_LOCK: found no locks/trainer-gpu.txt"),
+        ("images.sh", [], {"VARIANT": "gpu"}, "VARIANT: found 'gpu'"),
         ("bundle.sh", [], {}, "OPERATOR_IMAGE: found ''"),
         ("bundle.sh", [], {"OPERATOR_IMAGE": "docker-daemon:a/b:1", "TRAINER_IMAGE": "trainer"}, "TRAINER_IMAGE: found 'trainer'"),
         ("load.sh", [], {}, "found ''; expected the registry"),
@@ -120,6 +120,15 @@ def test_every_licence_in_the_images_is_allowed_or_was_reviewed(inventory: Modul
     assert licences["torch"].concluded == ""
     assert licences["nvidia-cublas"].concluded == "LicenseRef-NVIDIA-SDK"
     assert all(entry["concluded"] and entry["note"] for entry in policy["reviewed"].values())
+
+
+def test_the_lock_without_cuda_is_the_trainers_less_torch() -> None:
+    """At the same versions: what passes without CUDA says something of what runs with it."""
+    trainer, cpu = ({line.split()[0] for line in (CLONE / "locks" / f"{name}.txt").open() if "==" in line} for name in ("trainer", "trainer-cpu"))
+    assert cpu < trainer
+    names = {each.partition("==")[0] for each in trainer} - {each.partition("==")[0] for each in cpu}
+    ours = {name for name in names if not name.startswith(("cuda-", "nvidia-"))}
+    assert ours == {"torch", "triton", "mpmath", "networkx", "sympy"}  # the last three come with Debian's torch
 
 
 def test_a_licence_that_nobody_reviewed_is_named(inventory: ModuleType, tmp_path: Path) -> None:

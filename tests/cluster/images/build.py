@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from cluster.images import cache
 from cluster.images.registry import PORT, answers
 
-_CERTIFICATES = "/etc/ssl/certs"
+_MACHINES = ("/etc/ssl/certs", "/etc/apt/apt.conf.d")
+"""Certificates and apt's settings, so that a build behind a proxy or a mirror of the site's own reaches what this machine reaches."""
 
 
 def content(paths: Iterable[Path], *more: str) -> str:
@@ -48,8 +49,8 @@ class Images:
 
     def _build(self, reference: str, dockerfile: str, context: Path, arguments: Mapping[str, str]) -> None:
         given = [f"--build-arg={name}={value}" for name, value in arguments.items()]
-        # The machine's certificates, so that a build behind a proxy with a certificate of its own reaches the package index.
-        options = ["--network=host", "--isolation=chroot", "--layers", f"--volume={_CERTIFICATES}:{_CERTIFICATES}:ro", *given]
+        mounted = [f"--volume={folder}:{folder}:ro" for folder in _MACHINES]
+        options = ["--network=host", "--isolation=chroot", "--layers", *mounted, *given]
         self._buildah("bud", "--quiet", *options, "--file=/dev/stdin", f"--tag={reference}", context, input=dockerfile)
 
     def _buildah(self, command: str, *arguments: str | Path, input: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the node runs: pause, a Debian base, and the product's two images built from its own Dockerfiles."""
+"""What the node runs: pause, Debian bases, and the product's images built from its own Dockerfiles."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from cluster.images.pause import pause_folder
 
 _CLONE = Path(__file__).parents[3]
 _SUITE, _PACKAGES = "bookworm", "python3,python3-venv,ca-certificates"
+_CPU_SUITE, _CPU_ARGUMENTS = "forky", {"PYTHON": "3.14", "LOCK": "trainer-cpu", "VENV_OPTIONS": "--system-site-packages"}
 _CODE = ("pyproject.toml", "README.md", "LICENSE", "crds", "trainer", "cli", "operator", "packaging/inventory.py", "packaging/licenses.toml")
 
 
 def generation() -> str:
     """What the trainer's large layer is made from: images of another generation have little in common with these."""
-    return content([_CLONE / "locks" / "build.txt", _CLONE / "locks" / "trainer.txt"], _SUITE, _PACKAGES)
+    steps = _dockerfile("trainer").split("\nFROM ")
+    (environment,) = [step for step in steps if " AS environment\n" in step]
+    return content([_CLONE / "locks" / "build.txt", _CLONE / "locks" / "trainer.txt"], _SUITE, _PACKAGES, environment)
 
 
 def pause(images: Images) -> str:
@@ -28,31 +31,48 @@ def pause(images: Images) -> str:
 
 def trainer(images: Images) -> str:
     """The training pods' image, from Dockerfile.trainer."""
-    return _product(images, "trainer")
+    return _product(images, "trainer", _debian(images, _SUITE, _PACKAGES))
+
+
+def trainer_cpu(images: Images) -> str:
+    """The same without CUDA, as `make images VARIANT=cpu` builds it."""
+    debian = _debian(images, _CPU_SUITE, "ca-certificates")
+    base = _base(images, "medfinetune/base-cpu", content([], _dockerfile("base-cpu"), debian), _dockerfile("base-cpu"), _CLONE, BASE_IMAGE=debian)
+    return _product(images, "trainer", base, "trainer-cpu", **_CPU_ARGUMENTS)
 
 
 def operator(images: Images) -> str:
     """The operator's image, from Dockerfile.operator."""
-    return _product(images, "operator")
+    return _product(images, "operator", _debian(images, _SUITE, _PACKAGES))
 
 
-def _product(images: Images, part: str) -> str:
-    dockerfile = _CLONE / f"Dockerfile.{part}"
-    locks = [_CLONE / "locks" / f"{name}.txt" for name in ("build", "init", "inventory", part)]
-    base, tag = _base(images), content([dockerfile, *locks, *(_CLONE / name for name in _CODE)])
-    return images.built(f"medfinetune/{part}", tag, dockerfile.read_text(), _CLONE, {"BASE_IMAGE": base})
+def _product(images: Images, part: str, base: str, lock: str = "", **arguments: str) -> str:
+    name, text = lock or part, _dockerfile(part)
+    locks = [_CLONE / "locks" / f"{each}.txt" for each in ("build", "init", "inventory", name)]
+    tag = content([*locks, *(_CLONE / each for each in _CODE)], text, base, *arguments.values())
+    return images.built(f"medfinetune/{name}", tag, text, _CLONE, {"BASE_IMAGE": base, **arguments})
 
 
-def _base(images: Images) -> str:
-    """Debian with Python, by debootstrap: no public image can be pulled where there are only package registries."""
-    tag = content([], _SUITE, _PACKAGES)
+def _dockerfile(name: str) -> str:
+    return (_CLONE / f"Dockerfile.{name}").read_text()
+
+
+def _debian(images: Images, suite: str, packages: str) -> str:
+    """Debian with these packages, by debootstrap: no public image can be pulled where there are only package registries."""
+    tag = content([], suite, packages)
     root = cache.folder("images") / f"base-{tag}"
     if not root.exists():
-        cache.say("making a base image with debootstrap")
+        cache.say(f"making a base image of Debian {suite} with debootstrap")
         unfinished = root.with_suffix(".unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
-        command: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", _SUITE, unfinished]
+        # By the script of all newer releases, from the default mirror: debootstrap may be older than the release.
+        command: list[str | Path] = ["debootstrap", "--variant=minbase", f"--include={packages}", suite, unfinished, "", "sid"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         unfinished.rename(root)
-    images.built("medfinetune/base", tag, "FROM scratch\nCOPY . /\n", root)
-    return f"localhost/medfinetune/base:{tag}"
+    return _base(images, "medfinetune/base", tag, "FROM scratch\nCOPY . /\n", root)
+
+
+def _base(images: Images, name: str, tag: str, dockerfile: str, context: Path, **arguments: str) -> str:
+    """Its name for a build: buildah finds it in its own store."""
+    images.built(name, tag, dockerfile, context, arguments)
+    return f"localhost/{name}:{tag}"

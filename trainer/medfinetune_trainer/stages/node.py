@@ -85,9 +85,10 @@ class Node:
         try:
             elastic_launch(self._config(stage), sys.executable)("-u", "-m", WORKER, str(stage), str(folder), str(os.getpid()))
         except DistError as error:
+            why = str(error).partition("\n")[0]
             raise GangLost(
                 f"node {self.rank}",
-                found=f"not all of {self.nodes} nodes at {self.address}:{self.port} within {self.rendezvous_seconds} s",
+                found=f"not all of {self.nodes} nodes at {self.address}:{self.port}: {why}",
                 expected="every node of the gang",
                 remedy="See why a node did not start, or whether it can reach that address; then start the stage again.",
             ) from error
