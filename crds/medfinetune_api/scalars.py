@@ -111,7 +111,9 @@ AdapterScale = Annotated[float, Field(gt=0, le=1000)]
 Layers = Annotated[int, Field(ge=1, le=1024)]
 Patience = Annotated[int, Field(ge=1, le=1000)]
 LossDelta = Annotated[float, Field(ge=0, le=1000)]
-Rows = Annotated[int, Field(ge=1, le=4096)]
+MOST_ROWS = 4096
+"""In one forward pass of one rank."""
+Rows = Annotated[int, Field(ge=1, le=MOST_ROWS)]
 MicroBatch = Literal["Auto"] | Rows
 Seed = Annotated[int, Field(ge=0, le=2147483647)]
 Nodes = Annotated[int, Field(ge=1, le=256)]

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from medfinetune_api.choices import LossOn, Method, Offload, OptimizerType, Placement, Sharding, Toggle
 from medfinetune_api.errors import DoesNotFit, InvalidModel
 from medfinetune_api.plan import RunPlan
-from medfinetune_trainer.memory.choose import Fit, alternatives, choose
+from medfinetune_api.scalars import MOST_ROWS
+from medfinetune_trainer.memory.choose import Fit, alternatives, choose, largest_micro_batch
 from medfinetune_trainer.memory.estimate import estimate
 from medfinetune_trainer.memory.evaluation import evaluation_bytes, needs_gang
 from medfinetune_trainer.memory.job import Job, Setting, known_loss_share
@@ -95,6 +96,8 @@ CASES = [
     Case("llama", Method.BOTTLENECK, False, 1, 256, dropout=0.05),
     Case("gemma3", Method.BOTTLENECK, True, 2, 256, placement=Placement.PARALLEL),
     Case("llama", Method.QLORA, False, 1, 256, rank=64, optimizer=OptimizerType.ADAMW_8BIT),
+    Case("llama", Method.QLORA, False, 1, 512, dropout=0.05, offload=(Offload.ACTIVATIONS,)),
+    Case("gemma3", Method.FULL, True, 1, 512, offload=(Offload.ACTIVATIONS,)),
 ]
 BITSANDBYTES_MAPS = 2 * 256 * 4
 """Of 8-bit states: what each of 256 codes stands for, once for either moment; the plan leaves them out."""
@@ -214,6 +217,8 @@ def test_more_of_anything_takes_no_less(model: str, method: str, sharding: Shard
         (MEDGEMMA_4B, 1, "24Gi", {"tuning": {"method": "Full"}}),
         (LLAMA_3_70B, 2, "20Gi", {}),
         (MEDGEMMA_4B, 1, "12Gi", {"training": {"activationCheckpointing": "Disabled"}}),
+        (MEDGEMMA_4B, 1, "3Gi", {"training": {"optimizer": {"type": "AdamW8bit"}}}),
+        (MEDGEMMA_4B, 1, "24Gi", {"tuning": {"method": "Full"}, "training": {"optimizer": {"type": "PagedAdamW8bit"}, "epochs": 1}}),
     ],
 )
 def test_every_remedy_that_a_refusal_names_fits(model: str, gpus: int, memory: str, spec: dict[str, Any]) -> None:
@@ -225,6 +230,23 @@ def test_every_remedy_that_a_refusal_names_fits(model: str, gpus: int, memory: s
     for remedy in found:
         assert remedy.fit.fits
         assert applied(plan, remedy.field, remedy.value, spec, gpus, memory, shape).fits
+    [size] = [int(remedy.value.removesuffix("Gi")) for remedy in found if remedy.field == "spec.resources.gpuMemory"]
+    assert not choose(plan_of(gpus, f"{size - 1}Gi", **spec), shape, 0.1).fits, "a smaller one would do"
+
+
+@settings(max_examples=40, deadline=None)
+@given(method=st.sampled_from(["QLoRA", "Full", "PrefixTuning"]), rows=st.integers(1, 40), gib=st.integers(1, 200), gpus=st.integers(1, 3), again=st.booleans())
+def test_the_most_rows_are_those_that_a_search_one_by_one_finds(method: str, rows: int, gib: int, gpus: int, again: bool) -> None:
+    batch = {"training": {"globalBatchTokens": rows * 1024}, "data": {"maxLength": 1024}}
+    shape, job = published_shape(MEDGEMMA_4B), Job.of(plan_of(gpus, tuning={"method": method}, **batch), 0.1)
+    fitting = [each for each in range(1, job.rows_per_rank + 1) if estimate(shape, job, Setting(Sharding.NONE, again, each)).total <= gib * GIB]
+    most = largest_micro_batch(shape, job, Setting(Sharding.NONE, again, 1), gib * GIB)
+    assert job.passes(most) == job.passes(max(fitting)) if fitting else most == 0
+
+
+def test_the_largest_batch_of_the_shortest_rows_is_planned_too() -> None:
+    plan = plan_of(1, "24Gi", training={"globalBatchTokens": 2**30}, data={"maxLength": 16})
+    assert 1 <= choose(plan, published_shape(MEDGEMMA_4B), 0.1).setting.micro_batch <= MOST_ROWS
 
 
 def applied(plan: RunPlan, field: str, value: str, spec: dict[str, Any], gpus: int, memory: str, shape: Any) -> Fit:

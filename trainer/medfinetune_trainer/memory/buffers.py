@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medfinetune_api.choices import Quantization, Sharding
+from medfinetune_api.choices import Offload, Quantization, Sharding
 
 from medfinetune_trainer.memory.activations import FP32, mask_bytes, stream_bytes, widened
 from medfinetune_trainer.memory.frozen import frozen
@@ -20,13 +20,27 @@ def gradient_bytes(shape: ModelShape, job: Job, setting: Setting) -> float:
     - five fp32 values of the width of the last norm;
     - in the last network the gradients of its product and of both halves, and of the stream (free: later norms);
     - there, a little later, the gradients of two halves with a dequantised weight. LoRA on the projection down has a third of its own and has freed its inputs.
+
+    Where what is kept lies on the host, nothing of it is there to be freed.
     """
     tokens, norm = job.row_tokens * setting.micro_batch, 5 * FP32 * shape.hidden
     half = (FP32 if widened(job) else job.compute_bytes) * shape.intermediate
     stream = (stream_bytes(job, setting.sharding) - FP32 * shape.norms // 2) * shape.hidden
+    if fetches(job, setting):
+        return tokens * max(norm, 3 * half + stream_bytes(job, setting.sharding) * shape.hidden)
     freed = mask_bytes(job) * shape.intermediate if job.tuning.lora and job.tuning.lora.dropout and not widened(job) and _adapts_down(shape, job) else 0
     product = 2 if _adapts_down(shape, job) else 3
     return max(tokens * norm, tokens * (product * half - freed + stream), tokens * (2 * half - freed + stream) + _dequantised(shape, job))
+
+
+def fetches(job: Job, setting: Setting) -> bool:
+    """Whether the backward pass fetches what is kept from the host, operator by operator. A layer that is computed again stays on the accelerator."""
+    return Offload.ACTIVATIONS in job.offload and not setting.checkpointing
+
+
+def fetched_bytes(shape: ModelShape, job: Job, setting: Setting) -> int:
+    """What the operator that takes the most has fetched: both halves of a network, for their product's gradient."""
+    return 2 * (FP32 if widened(job) else job.compute_bytes) * shape.intermediate * job.row_tokens * setting.micro_batch
 
 
 def _adapts_down(shape: ModelShape, job: Job) -> bool:

@@ -9,6 +9,7 @@ pass has one row; activations are computed again where there are GPUs and no pre
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
@@ -16,6 +17,7 @@ from math import ceil
 from medfinetune_api.choices import Method, OptimizerType, Sharding, Toggle
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import MemoryEstimate
+from medfinetune_api.scalars import MOST_ROWS
 
 from medfinetune_trainer.memory.estimate import estimate
 from medfinetune_trainer.memory.job import Job, Setting
@@ -60,9 +62,9 @@ def choose(plan: RunPlan, shape: ModelShape, loss_share: float) -> Fit:
 
 
 def alternatives(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterator[Fit]:
-    """Each sharding with and without checkpointing, whatever the manifest sets: with one row in a pass, and with the most that fit where that is more."""
+    """Each sharding that the optimizer allows, whatever the manifest sets, with and without checkpointing: one row in a pass, and the most that fit if that is more."""
     job, limit = Job.of(plan, loss_share), limit_of(plan)
-    for sharding in _shardings(plan.parallelism.world_size):
+    for sharding in _shardings(plan):
         for checkpointing in _checkpointings(plan, Toggle.AUTO):
             one = Setting(sharding, checkpointing, 1)
             yield Fit(one, estimate(shape, job, one, limit))
@@ -75,27 +77,37 @@ def alternatives(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterato
 def pairs(plan: RunPlan) -> list[tuple[Sharding, bool]]:
     """Sharding and checkpointing that the manifest allows, fastest first."""
     sharding, checkpointing = plan.parallelism.sharding, _checkpointings(plan, plan.training.activation_checkpointing)
-    shardings = _shardings(plan.parallelism.world_size) if sharding is Sharding.AUTO else (sharding,)
-    if sharding is Sharding.AUTO and plan.training.optimizer.type is not OptimizerType.ADAMW:
-        shardings = (Sharding.NONE,)  # bitsandbytes' optimizers know no DTensor
+    shardings = _shardings(plan) if sharding is Sharding.AUTO else (sharding,)
     replicated = [(each, again) for again in checkpointing for each in shardings if each is not Sharding.FULL]
     return replicated + [(Sharding.FULL, again) for again in checkpointing if Sharding.FULL in shardings]
 
 
 def largest_micro_batch(shape: ModelShape, job: Job, setting: Setting, limit: int) -> int:
-    """The most rows in a pass that fit under sharding and checkpointing of `setting`, evened out over the passes that they need; 0 where not one fits."""
-    for rows in range(job.rows_per_rank, 0, -1):
-        if estimate(shape, job, Setting(setting.sharding, setting.checkpointing, rows)).total <= limit:
-            return ceil(job.rows_per_rank / ceil(job.rows_per_rank / rows))
-    return 0
+    """The most rows in a pass that fit under sharding and checkpointing of `setting`, evened out over the passes that they need; 0 where not one fits.
+
+    More rows take more memory, but for all rows at once: a single pass finds no gradients of another.
+    """
+
+    def too_many(rows: int) -> bool:
+        return estimate(shape, job, Setting(setting.sharding, setting.checkpointing, rows)).total > limit
+
+    most = min(job.rows_per_rank, MOST_ROWS)
+    if not too_many(most):
+        rows = most
+    elif not (rows := bisect_left(range(1, most), True, key=too_many)):
+        return 0
+    return ceil(job.rows_per_rank / ceil(job.rows_per_rank / rows))
 
 
 def _largest(plan: RunPlan, shape: ModelShape, job: Job, sharding: Sharding, checkpointing: bool, limit: int) -> Fit:
+    """The most rows that fit; where none do, the fewest or all at once, whichever takes less."""
     asked = plan.training.micro_batch
-    setting = Setting(sharding, checkpointing, 1 if asked == "Auto" else asked)
+    rows = [asked]
     if asked == "Auto":
-        setting = Setting(sharding, checkpointing, max(1, largest_micro_batch(shape, job, setting, limit)))
-    return Fit(setting, estimate(shape, job, setting, limit))
+        largest = largest_micro_batch(shape, job, Setting(sharding, checkpointing, 1), limit)
+        rows = [largest] if largest else [1, min(job.rows_per_rank, MOST_ROWS)]
+    fits = [Fit(setting, estimate(shape, job, setting, limit)) for setting in (Setting(sharding, checkpointing, each) for each in rows)]
+    return min(fits, key=lambda fit: fit.memory.total)
 
 
 def _unlimited(plan: RunPlan) -> Setting:
@@ -110,8 +122,10 @@ def _unlimited(plan: RunPlan) -> Setting:
     )
 
 
-def _shardings(world_size: int) -> tuple[Sharding, ...]:
-    return (Sharding.NONE, Sharding.ADAPTERS_ONLY, Sharding.FULL) if world_size > 1 else (Sharding.NONE,)
+def _shardings(plan: RunPlan) -> tuple[Sharding, ...]:
+    """bitsandbytes' optimizers know no DTensor."""
+    shared = plan.parallelism.world_size > 1 and plan.training.optimizer.type is OptimizerType.ADAMW
+    return (Sharding.NONE, Sharding.ADAPTERS_ONLY, Sharding.FULL) if shared else (Sharding.NONE,)
 
 
 def _checkpointings(plan: RunPlan, asked: Toggle) -> tuple[bool, ...]:

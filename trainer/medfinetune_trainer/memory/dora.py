@@ -16,6 +16,7 @@ from __future__ import annotations
 from medfinetune_api.choices import Quantization, Sharding
 
 from medfinetune_trainer.memory.activations import FP32, mask_bytes, widened
+from medfinetune_trainer.memory.buffers import fetches
 from medfinetune_trainer.memory.job import Job, Setting
 from medfinetune_trainer.memory.shape import Linear, ModelShape
 from medfinetune_trainer.memory.trained import targets
@@ -34,10 +35,10 @@ def product_bytes(shape: ModelShape, job: Job, setting: Setting) -> int:
 def kept_weight_bytes(shape: ModelShape, job: Job, setting: Setting) -> int:
     """Dequantised weights that are kept for the backward pass where dropout is on: PEFT then multiplies by the weight itself.
 
-    The first layer's input wants no gradient, so the projections that read it keep none.
+    The first layer's input wants no gradient, so the projections that read it keep none. Activations on the host take them along.
     """
     lora = job.tuning.lora
-    if lora is None or not lora.use_dora or not lora.dropout or job.tuning.quantization is not Quantization.NF4:
+    if lora is None or not lora.use_dora or not lora.dropout or job.tuning.quantization is not Quantization.NF4 or fetches(job, setting):
         return 0
     weights = {name: shape.linears[name].weights for name in targets(shape, lora)}
     layers, first = (1, 0) if setting.checkpointing else (shape.layers, sum(weights.get(name, 0) for name in ATTENTION[:3]))

@@ -19,7 +19,7 @@ from medfinetune_api.choices import Offload, Sharding
 from medfinetune_api.results import MemoryEstimate
 
 from medfinetune_trainer.memory.activations import FP32, Kept, kept, stream_bytes
-from medfinetune_trainer.memory.buffers import cache_bytes, cast_bytes, gathered_bytes, gradient_bytes
+from medfinetune_trainer.memory.buffers import cache_bytes, cast_bytes, fetched_bytes, fetches, gathered_bytes, gradient_bytes
 from medfinetune_trainer.memory.dora import kept_weight_bytes, product_bytes
 from medfinetune_trainer.memory.frozen import frozen
 from medfinetune_trainer.memory.job import Job, Setting
@@ -73,7 +73,7 @@ class _Moments:
 
         Where a step has one pass alone, nothing is accumulated, and gradients are at their most in the first layer: this rank's share of all.
         """
-        one, layer = self._tokens * self._per_token.layer, FP32 * sum(self.trained.layer)
+        one, layer = (self._in_a_layer if self._again else self._tokens * self._per_token.layer), FP32 * sum(self.trained.layer)
         buffers = gradient_bytes(self.shape, self.job, self.setting) + self._standing + layer
         if self._accumulated:
             gradients = self._accumulated - layer + layer / self._shards
@@ -116,7 +116,9 @@ class _Moments:
 
     @property
     def _in_a_layer(self) -> float:
-        """In the last decoder layer: what is kept, and where that is not all, one layer's."""
+        """In the last decoder layer: what is kept, and where that is not all, one layer's; or what one operator has fetched from the host."""
+        if fetches(self.job, self.setting):
+            return fetched_bytes(self.shape, self.job, self.setting)
         return self._kept() + (self._tokens * self._per_token.layer if self._again else 0)
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from medfinetune_api.choices import Method, Quantization, Sharding, Toggle
+from medfinetune_api.choices import Method, OptimizerType, Quantization, Sharding, Toggle
 from medfinetune_api.errors import DoesNotFit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_tuning import LoraPlan, TuningPlan
@@ -77,7 +77,9 @@ def _headroom(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterator[R
 
 
 def _gpus(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterator[Remedy]:
-    """The fewest GPUs that share base and optimizer."""
+    """The fewest GPUs that share base and optimizer, where the optimizer can be shared."""
+    if plan.training.optimizer.type is not OptimizerType.ADAMW:
+        return
     for gpus in GPUS:
         if gpus > plan.parallelism.gpus_per_node:
             more = _with(plan, "parallelism", gpus_per_node=gpus, sharding=Sharding.FULL)

@@ -9,6 +9,7 @@ from medfinetune_api.errors import InvalidManifest, OutputConflict
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
 from medfinetune_api.results_evaluation import EvaluationSummary
+from medfinetune_api.scalars import MOST_ROWS
 
 from medfinetune_trainer.artifacts.files import sha256_file
 from medfinetune_trainer.model.fingerprint import require_weights_as_prepared
@@ -16,7 +17,6 @@ from medfinetune_trainer.model.folder import model_folder
 from medfinetune_trainer.model.initial import initial_folder
 
 MICRO_BATCH = "MEDFINETUNE_MICRO_BATCH"
-LARGEST_MICRO_BATCH = 4096
 
 
 def is_delivered(plan: RunPlan) -> bool:
@@ -33,9 +33,9 @@ def micro_batch(prepared: Prepared) -> int:
     text = os.environ.get(MICRO_BATCH)
     if text is None:
         return prepared.chosen.micro_batch
-    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_MICRO_BATCH:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_ROWS:
         remedy = "Let the executor set it, or unset it."
-        raise InvalidManifest(MICRO_BATCH, found=text[:20], expected=f"a whole number from 1 to {LARGEST_MICRO_BATCH}", remedy=remedy)
+        raise InvalidManifest(MICRO_BATCH, found=text[:20], expected=f"a whole number from 1 to {MOST_ROWS}", remedy=remedy)
     return int(text)
 
 
