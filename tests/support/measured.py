@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from medfinetune_api.choices import Method, OptimizerType, Placement, Quantization, Sharding
+from medfinetune_api.choices import Method, Offload, OptimizerType, Placement, Quantization, Sharding
 from medfinetune_api.plan_tuning import BottleneckPlan, PrefixPlan, TuningPlan
 from medfinetune_api.results import MemoryEstimate
 from medfinetune_trainer.data.batch import PackedBatch, collate
@@ -23,11 +24,17 @@ from medfinetune_trainer.model.prefix import Prefix
 from medfinetune_trainer.model.sharding import gradient_sync, trainable
 from medfinetune_trainer.model.tuned import Tuning
 from medfinetune_trainer.optim.groups import SCALE
+from medfinetune_trainer.optim.offload import ActivationsOnHost
 from medfinetune_trainer.optim.optimizer import build_optimizer
 from support.models import CPU, built, documents, low_rank
 from support.plans import lora_plan, optimizer_plan, tuning_plan
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.distributed._tools.common_utils import get_untyped_storages
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.distributed._tools.mod_tracker import ModTracker
+from torch.utils._python_dispatch import _disable_current_modes
+from torch.utils.weak import WeakIdKeyDictionary
 
 PASSES = 2
 """Forward passes of a rank's step: the second finds gradients of the first."""
@@ -52,11 +59,13 @@ class Case:
     optimizer: OptimizerType = OptimizerType.ADAMW
     sharding: Sharding = Sharding.NONE
     world_size: int = 1
+    offload: tuple[Offload, ...] = ()
 
     def __str__(self) -> str:
         again = "again" if self.checkpointing else "kept"
         named = [str(self.dtype)[6:], "dora" * self.dora, str(self.placement) * (self.method is Method.BOTTLENECK)]
         others = [str(value) for value, usual in ((self.optimizer, OptimizerType.ADAMW), (self.sharding, Sharding.NONE)) if value is not usual]
+        others += map(str, self.offload)
         parts = [self.kind, str(self.method), again, f"{self.micro_batch}x{self.row_tokens}", str(self.dropout), str(self.loss_share), *named, *others]
         return "-".join(part for part in parts if part)
 
@@ -87,11 +96,29 @@ class _NoHooks(ModTracker):
 
 
 class Tracker(MemTracker):
-    """MemTracker of storages alone; gradients have their name once `track_external` has seen them."""
+    """MemTracker of storages alone; gradients have their name once `track_external` has seen them. What `offloaded` puts on the host does not count."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it unannotated
         self._mod_tracker = _NoHooks()
+        self._host = WeakIdKeyDictionary()
+
+    def offloaded(self) -> saved_tensors_hooks:
+        """The product's hooks of activations on the host. On a CPU the host is the device: here its copies do not count, and the way back is a copy too."""
+        hooks = ActivationsOnHost()
+
+        def pack(saved: Tensor) -> Any:
+            with _disable_current_modes():
+                packed = hooks.pack_hook(saved)
+            if not isinstance(packed, Tensor):
+                self._host[packed[1].untyped_storage()] = True
+            return packed
+
+        return saved_tensors_hooks(pack, lambda packed: hooks.unpack_hook(packed) if isinstance(packed, Tensor) else hooks.unpack_hook(packed).clone())
+
+    def _track(self, reftype: Any, t: Tensor) -> None:
+        if not any(storage in self._host for storage in get_untyped_storages(t)):
+            super()._track(reftype, t)
 
     @property
     def peak(self) -> Mapping[str, int]:
@@ -112,7 +139,9 @@ def measured(case: Case, base: Path, rank: int = 0) -> Mapping[str, int]:
     with tracker:
         for number, batch in enumerate(batches, start=1):
             gradient_sync(module, number == PASSES)
-            packed_loss(module, batch, groups=2).loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward unannotated
+            with tracker.offloaded() if Offload.ACTIVATIONS in case.offload else nullcontext():
+                loss = packed_loss(module, batch, groups=2).loss
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves Tensor.backward unannotated
             tracker.track_external(module)
         optimizer.step()
         optimizer.zero_grad()
@@ -129,7 +158,7 @@ def estimated(case: Case, base: Path) -> MemoryEstimate:
     job = Job(
         tuning=case.tuning,
         optimizer=case.optimizer,
-        offload=(),
+        offload=case.offload,
         row_tokens=case.row_tokens,
         row_loss_tokens=max(batch.loss_tokens for batch in _batches(case)) / case.micro_batch,
         rows_per_step=PASSES * case.micro_batch * case.world_size,
