@@ -181,7 +181,7 @@ def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, 
         other.install()
     notes = other.helm("install", CHART, "--take-ownership", values={"crds": {"keep": False}})
     assert run(cluster) == begun
-    assert "- crds.keep is off: `helm uninstall` will delete every run of this cluster." in notes
+    assert "- crds.keep is off: `helm uninstall`, or a rollback to a revision without the definition, will delete every run of this cluster." in notes
     assert "- Namespace default does not enforce the restricted pod-security level" in notes
     other.helm("uninstall")
     wait_until("the definition to go, for it was not to be kept", lambda: DEFINITION not in cluster.kubectl("get", "crds", "-o", "name").stdout)
@@ -190,9 +190,11 @@ def test_runs_and_their_definition_outlive_every_release(cluster: ControlPlane, 
 def test_an_upgrade_deletes_no_runs_with_a_definition_that_is_not_kept(cluster: ControlPlane, release: Installed) -> None:
     release.install(crds={"keep": False})
     begun = begin_run(cluster)
-    with pytest.raises(HelmError, match="this upgrade would delete it, and with it every run of the cluster"):
-        release.upgrade(crds={"enabled": False})
+    for more in ({}, {"watchNamespaces": [WARD]}, {"fullnameOverride": "renamed"}):
+        with pytest.raises(HelmError, match="this upgrade would delete it, and with it every run of the cluster"):
+            release.upgrade(crds={"enabled": False}, **more)
     release.upgrade()
+    release.upgrade(crds={"enabled": False}, watchNamespaces=[WARD])
     release.upgrade(crds={"enabled": False})
     assert run(cluster) == begun
 
