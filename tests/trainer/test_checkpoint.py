@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -74,6 +75,14 @@ def misshape(file: Path, at: int) -> None:
     (file.parent / (MANIFEST, POSITION)[at % 2]).write_bytes(texts[at % len(texts)])
 
 
+def forget(file: Path, at: int) -> None:
+    """Remove a file and its line in the manifest."""
+    manifest = json.loads((file.parent / MANIFEST).read_text())
+    if manifest["sha256"].pop(file.name, None):
+        file.unlink()
+        (file.parent / MANIFEST).write_text(json.dumps(manifest))
+
+
 def replace_by_folder(file: Path, at: int) -> None:
     file.unlink()
     file.mkdir()
@@ -86,6 +95,7 @@ TEARS: tuple[Callable[[Path, int], None], ...] = (
     rename,
     misshape,
     replace_by_folder,
+    forget,
     lambda file, _: file.unlink(),
     lambda file, _: file.write_bytes(b""),
     lambda file, _: shutil.rmtree(file.parent),

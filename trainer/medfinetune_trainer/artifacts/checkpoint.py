@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from medfinetune_trainer.artifacts import fence
 from medfinetune_trainer.artifacts.files import begin_folder, finish_folder, remove_folder, sha256_file, storage_errors, write_text
 
 MANIFEST, POSITION = "manifest.json", "trainer.json"
+DCP_INDEX, DCP_SHARD = ".metadata", ".distcp"
 _TEARS = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EIO, errno.ELOOP, errno.ENAMETOOLONG}
 """What the kernel says of a damaged checkpoint; anything else is said of a volume that cannot be read, and skipping the checkpoint would lose work."""
 
@@ -96,7 +97,7 @@ def read(folder: Path) -> Position | None:
     try:
         manifest = Manifest.model_validate_json((folder / MANIFEST).read_bytes())
         position = Position.model_validate_json((folder / POSITION).read_bytes())
-        whole = POSITION in manifest.sha256 and all(_has(folder / name, digest) for name, digest in manifest.sha256.items())
+        whole = _names_all(manifest.sha256) and all(_has(folder / name, digest) for name, digest in manifest.sha256.items())
         return position if whole and folder.name == f"step-{manifest.step}" and manifest.step == position.step else None
     except ValueError:  # no JSON, other fields than expected, a name that no file can have
         return None
@@ -104,6 +105,11 @@ def read(folder: Path) -> Position | None:
         if error.errno in _TEARS:
             return None
         raise
+
+
+def _names_all(files: Iterable[str]) -> bool:
+    """Whether a manifest names what every checkpoint has: its position, torch's index of the shards, and a shard."""
+    return {POSITION, DCP_INDEX} <= set(files) and any(name.endswith(DCP_SHARD) for name in files)
 
 
 def prune(checkpoints: Path, step: int, keep: int) -> None:

@@ -62,7 +62,7 @@ def choose(plan: RunPlan, shape: ModelShape, loss_share: float) -> Fit:
 
 
 def alternatives(plan: RunPlan, shape: ModelShape, loss_share: float) -> Iterator[Fit]:
-    """Each sharding that the optimizer allows, whatever the manifest sets, with and without checkpointing: one row in a pass, and the most that fit if that is more."""
+    """Each sharding that the optimizer allows, whatever the manifest sets, with and without checkpointing: with one row in a pass, and the most that fit."""
     job, limit = Job.of(plan, loss_share), limit_of(plan)
     for sharding in _shardings(plan):
         for checkpointing in _checkpointings(plan, Toggle.AUTO):
@@ -102,8 +102,9 @@ def largest_micro_batch(shape: ModelShape, job: Job, setting: Setting, limit: in
 def _largest(plan: RunPlan, shape: ModelShape, job: Job, sharding: Sharding, checkpointing: bool, limit: int) -> Fit:
     """The most rows that fit; where none do, the fewest or all at once, whichever takes less."""
     asked = plan.training.micro_batch
-    rows = [asked]
-    if asked == "Auto":
+    if asked != "Auto":
+        rows = [asked]
+    else:
         largest = largest_micro_batch(shape, job, Setting(sharding, checkpointing, 1), limit)
         rows = [largest] if largest else [1, min(job.rows_per_rank, MOST_ROWS)]
     fits = [Fit(setting, estimate(shape, job, setting, limit)) for setting in (Setting(sharding, checkpointing, each) for each in rows)]
