@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +18,9 @@ from typing import Any
 import pytest
 import yaml
 from cluster.control_plane import ControlPlane
+from cluster.credentials import ADMIN
 from cluster.processes import SECONDS, wait_until
+from cluster.programs import program
 from cluster.prometheus_operator import definitions
 from medfinetune_api.schema import PLURAL
 from support.chart import CHART, NAMESPACE, RELEASE, SITES, HelmError, Installed, Manifest, only, render, settings
@@ -199,23 +202,41 @@ def test_an_upgrade_deletes_no_runs_with_a_definition_that_is_not_kept(cluster: 
     assert run(cluster) == begun
 
 
-def test_the_admin_of_a_namespace_installs_what_needs_no_right_in_the_cluster(cluster: ControlPlane) -> None:
-    cluster.kubectl("create", "role", HEAD, "--namespace", NAMESPACE, "--verb", "escalate,bind", "--resource", "roles")
-    for granted in ("--clusterrole=admin", f"--role={HEAD}"):
-        cluster.kubectl("create", "rolebinding", granted.split("=")[1], "--namespace", NAMESPACE, granted, "--user", HEAD)
-    mine, given = Installed(cluster, user=HEAD), {"watchNamespaces": [NAMESPACE], "crds": {"enabled": False}}
-    with pytest.raises(HelmError, match=r"rolebindings.* is forbidden"):  # asked first: who carries these runs already
+def test_who_has_rights_in_some_namespaces_installs_as_the_docs_say(cluster: ControlPlane) -> None:
+    """Both blocks of docs/install.md, word for word: the administrator's, then that of a user who holds `admin` and what the first gave."""
+    section = (CHART.parents[1] / "docs" / "install.md").read_text().split("## With rights in some namespaces only")[1].split("\n## ")[0]
+    prepare, install = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    home, *wards = ("medfinetune-ward", "ward-1", "ward-2")
+    for name in (home, *wards):
+        cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": RESTRICTED}})
+        cluster.kubectl("create", "rolebinding", HEAD, "--namespace", name, "--clusterrole", "admin", "--user", HEAD)
+    mine, given = Installed(cluster, namespace=home, user=HEAD), {"watchNamespaces": wards, "crds": {"enabled": False}}
+    with pytest.raises(HelmError, match=r"watchNamespaces: found .* RoleBindings you may not list\. Take .*rolebindings.* is forbidden"):
         mine.install()
-    with pytest.raises(HelmError, match=r"clusterrolebindings.* is forbidden"):
+    with pytest.raises(HelmError, match=r"rbac\.listClusterRoleBindings: found true, where you may not list .*clusterrolebindings.* is forbidden"):
         mine.install(**given)
-    for rbac, roles in (({"listClusterRoleBindings": False}, {"Role", "RoleBinding"}), ({"create": False}, set())):
-        notes = mine.install(**given, rbac=rbac)
-        assert f"kubectl apply --namespace {NAMESPACE} -f manifest.yaml" in notes
+    with emptied(cluster, mine):
+        assert shell(cluster, prepare, ADMIN).startswith("No resources found\n")
+        notes = shell(cluster, install, HEAD)
+        assert "kubectl apply --namespace ward-1 -f manifest.yaml" in notes
         assert f"The CustomResourceDefinition {DEFINITION} is not part of this release" in notes
-        assert re.search(rf"^- rbac\.{next(iter(rbac))} is off: nobody has looked whether an.* operator .*carries these runs too\.$", notes, re.MULTILINE)
-        made = {each["kind"] for each in of_release(cluster)}
-        assert made & {"NetworkPolicy", "Role", "RoleBinding", "ServiceAccount"} == {"NetworkPolicy", "ServiceAccount", *roles}
-        mine.helm("uninstall")
+        assert "\n- rbac.listClusterRoleBindings is off: nobody has looked whether an operator of all namespaces carries these runs too.\n" in notes
+        for verb, rbac, roles in (("upgrade", {"listClusterRoleBindings": False}, {"Role", "RoleBinding"}), ("upgrade", {"create": False}, set())):
+            notes = mine.helm(verb, CHART, "--reset-values", values=given | {"rbac": rbac})
+            made = {each["kind"] for each in of_release(cluster)}
+            assert made & {"NetworkPolicy", "Role", "RoleBinding", "ServiceAccount"} == {"NetworkPolicy", "ServiceAccount", *roles}
+        assert "\n- rbac.create is off: nobody has looked whether another operator carries these runs too.\n" in notes
+
+
+def shell(cluster: ControlPlane, script: str, user: str) -> str:
+    """What lines of the docs say in the hands of `user`, run from the clone. Raises AssertionError where one fails."""
+    programs = os.pathsep.join(str(Path(program(name)).parent) for name in ("helm", "kubectl"))
+    own = {"PATH": programs + os.pathsep + os.environ["PATH"], "KUBECONFIG": str(cluster.kubeconfig_for(user)), "NO_PROXY": "*"}
+    cached = {"KUBECACHEDIR": str(cluster.folder / "kubectl"), "KUBERC": "off"}
+    command = ["bash", "-euc", f"exec 2>&1\n{script}"]
+    done = subprocess.run(command, cwd=CHART.parents[1], env=os.environ | own | cached, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
 
 
 def test_everything_installs_once_its_monitors_are_known(cluster: ControlPlane, release: Installed) -> None:
