@@ -73,8 +73,9 @@ class Settings(Contract):
     """Wait before a gang that gave its GPUs back queues again, for each run that is older and waits too, and with jitter."""
     progress_seconds: Annotated[float, Field(gt=0)] = 15
     """Seconds between two looks at a training run's progress."""
-    resync_seconds: Annotated[float, Field(gt=0)] = 120
-    """Seconds between two looks at every object, with jitter: what no event told is found here."""
+    resync_seconds: Annotated[float, Field(gt=0, le=300)] = 120
+    """Seconds between two looks at every object, with jitter: what no event told is found here. Looks at a run are up to 1.6 times as far apart, and alerts
+    take an operator that looks at none for 10 minutes for broken."""
     node_lost_seconds: Annotated[float, Field(ge=0)] = 300
     """Seconds after the grace period until a pod that has not gone means a lost node."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8080

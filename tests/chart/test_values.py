@@ -195,6 +195,9 @@ def test_a_value_out_of_its_bounds_is_refused(place: str, value: Any) -> None:
 def test_the_operators_own_settings_are_all_to_be_had() -> None:
     times = {to_camel(name) for name in Settings.model_fields if name.endswith("_seconds")}
     properties = SCHEMA["properties"]
-    assert set(properties["operator"]["properties"]["times"]["properties"]) == times
+    given, bounds = Settings.model_json_schema()["properties"], ("minimum", "exclusiveMinimum", "maximum")
+    assert properties["operator"]["properties"]["times"]["properties"] == {
+        name: {"type": "number"} | {bound: given[name][bound] for bound in bounds if bound in given[name]} for name in times
+    }
     assert set(properties["allowed"]["properties"]) == {to_camel(name) for name in Allowed.model_fields}
     assert set(properties["trainer"]["properties"]["defaults"]["properties"]) == {to_camel(name) for name in Defaults.model_fields}
