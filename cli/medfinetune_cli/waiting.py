@@ -16,6 +16,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.VOLUME_NOT_SHARED: "Use a ReadWriteMany volume, or one node, in a new run.",
     Reason.NAME_TAKEN: "Remove the object of that name, or submit the manifest under another name.",
     Reason.QUOTA_EXCEEDED: "Free room or ask for more: kubectl describe quota -n {namespace}. The run goes on by itself.",
+    Reason.OBJECT_INVALID: "Correct the named fields in spec.resources, scheduling or pods and submit under another name; or tell who installed the chart.",
     Reason.ADMISSION_REFUSED: "Ask an administrator which policy refuses the pods: kubectl get events -n {namespace}.",
     Reason.IMAGE_PULL_FAILED: "Check image and pull secret: kubectl describe pods -n {namespace} -l {selector}.",
     Reason.UNSCHEDULABLE: "See what no node offers: kubectl describe pods -n {namespace} -l {selector}. The run goes on once there is room.",

@@ -103,6 +103,8 @@ class ConditionReason(StrEnum):
     """A ResourceQuota leaves no room for the run's objects."""
     ADMISSION_REFUSED = "AdmissionRefused"
     """Admission control refuses the run's pods."""
+    OBJECT_INVALID = "ObjectInvalid"
+    """The API server finds fields of one of the run's objects invalid; they come from the spec or from the chart's values."""
     IMAGE_PULL_FAILED = "ImagePullFailed"
     """The node cannot get the trainer's image."""
     CONTAINER_FAILED = "ContainerFailed"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -33,12 +34,16 @@ LONGEST_WAIT = 10.0
 """Most seconds that a Retry-After is obeyed within one request; the queue's backoff follows."""
 
 
-class ApiError(Exception):
-    """The API server's refusal of one request. Its text stays out of `str()`: it may quote what a user wrote."""
+_PATH = re.compile(r"[a-z][A-Za-z0-9]*([.][A-Za-z0-9]+|\[[A-Za-z0-9._/-]{1,80}\]){1,20}")
+"""Of a field, as Kubernetes writes it."""
 
-    def __init__(self, status: int, reason: str, text: str) -> None:
+
+class ApiError(Exception):
+    """The API server's refusal of one request. Its text stays out of `str()`: it may quote what a user wrote; `fields` are paths in the object alone."""
+
+    def __init__(self, status: int, reason: str, text: str, fields: tuple[str, ...] = ()) -> None:
         super().__init__(f"{status} {reason}")
-        self.status, self.reason, self.text = status, reason, text
+        self.status, self.reason, self.text, self.fields = status, reason, text, fields
 
 
 class Unreachable(Exception):  # noqa: N818  # says what is so
@@ -146,6 +151,8 @@ def _no_such_kind(kind: Kind, error: ApiError) -> ApiError:
 def _refusal(status: int, raw: bytes) -> ApiError:
     try:
         said = json.loads(raw)
-        return ApiError(status, str(said.get("reason", "Unknown")), str(said.get("message", "")))
-    except (ValueError, AttributeError):
+        causes = (said.get("details") or {}).get("causes") or ()
+        fields = tuple(dict.fromkeys(cause["field"] for cause in causes if _PATH.fullmatch(str(cause.get("field", "")))))
+        return ApiError(status, str(said.get("reason", "Unknown")), str(said.get("message", "")), fields)
+    except (ValueError, AttributeError, TypeError):
         return ApiError(status, "Unknown", "")

@@ -11,6 +11,7 @@ from medfinetune_api.objects import UID_LABEL
 from medfinetune_operator.cache import Cache, Json
 from medfinetune_operator.client import Api, ApiError
 from medfinetune_operator.kinds import Kind, kind_of
+from medfinetune_operator.observation import Refusal
 from medfinetune_operator.refusals import Refused, RightMissing, refusal_of, right_missing
 
 Verb = Literal["create", "replace", "apply", "delete"]
@@ -133,7 +134,7 @@ class Cluster:
 
 def _refused(error: ApiError) -> Exception:
     reason = refusal_of(error)
-    return error if reason is None else Refused(reason)
+    return error if reason is None else Refused(Refusal(reason, error.fields))
 
 
 def _same_run(found: Json, meta: Json) -> bool:

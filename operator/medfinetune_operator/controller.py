@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from medfinetune_api.conditions import ConditionReason
-
 from medfinetune_operator.cache import Cache, Json
 from medfinetune_operator.client import ApiError, Unreachable
 from medfinetune_operator.cluster import Cluster, Outdated
@@ -21,7 +19,7 @@ from medfinetune_operator.kinds import Kind
 from medfinetune_operator.logs import say
 from medfinetune_operator.metrics import Counters
 from medfinetune_operator.news import News
-from medfinetune_operator.observation import Child
+from medfinetune_operator.observation import Child, Refusal
 from medfinetune_operator.observer import Observer
 from medfinetune_operator.reconcile import reconcile
 from medfinetune_operator.refusals import Refused
@@ -55,7 +53,7 @@ class Controller:
         self._news = News(counters)
         self.events = Events(cluster)
         self._read: dict[Key, Run] = {}
-        self._refusals: dict[Key, tuple[str, ConditionReason]] = {}
+        self._refusals: dict[Key, tuple[str, Refusal]] = {}
 
     @property
     def _cache(self) -> Cache:
@@ -94,7 +92,7 @@ class Controller:
         except Outdated:
             return await self._look_again(key)
         except Refused as refused:
-            self._remember(key, refused.reason)
+            self._remember(key, refused.refusal)
             return "refused"
         except Exception as error:  # whatever it is, the other runs are served on
             known = isinstance(error, (ApiError, Unreachable))
@@ -150,12 +148,12 @@ class Controller:
                 if owned and "deletionTimestamp" not in meta:
                     await self._cluster.delete(kind, run.namespace, meta["name"], meta["uid"])
 
-    def _remember(self, key: Key, reason: ConditionReason) -> None:
+    def _remember(self, key: Key, refusal: Refusal) -> None:
         """A refusal becomes a condition at the next look, which is at once where it is a new one; then the wait doubles."""
         run = self._read[key]
-        say("refused by the API server", namespace=key[0], run=key[1], reason=reason)
-        news = self._refusals.get(key) != (run.identity.uid, reason)
-        self._refusals[key] = (run.identity.uid, reason)
+        say("refused by the API server", namespace=key[0], run=key[1], reason=refusal.reason, fields=refusal.fields)
+        news = self._refusals.get(key) != (run.identity.uid, refusal)
+        self._refusals[key] = (run.identity.uid, refusal)
         wait = self._queue.retry(key)
         if news and wait:
             self._queue.add(key)

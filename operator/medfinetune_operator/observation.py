@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import NamedTuple
 
 from medfinetune_api.choices import AccessMode, Stage
 from medfinetune_api.conditions import ConditionReason
@@ -130,6 +131,14 @@ class Report:
     ranks: tuple[RankStep, ...] = ()
 
 
+class Refusal(NamedTuple):
+    """How the API server refused an object of the run: QuotaExceeded, AdmissionRefused, ObjectInvalid or NameTaken."""
+
+    reason: ConditionReason
+    fields: tuple[str, ...] = ()
+    """Of ObjectInvalid: paths in the object."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """One run, as the cluster shows it at one moment."""
@@ -142,8 +151,8 @@ class Observation:
     """Those that exist as they should."""
     reports: tuple[Report, ...] = ()
     """Of the live training gang, those that answered at the last look."""
-    refusal: ConditionReason | None = None
-    """How the API server refused the operator's last write for this run (QuotaExceeded, AdmissionRefused, NameTaken); None after one that went through."""
+    refusal: Refusal | None = None
+    """How the API server refused the operator's last write for this run; None after one that went through."""
     older_waiting: int = 0
     """Runs that are older and wait for GPUs too (`delays` above 0, no live attempt)."""
 

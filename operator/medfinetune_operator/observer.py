@@ -16,7 +16,7 @@ from medfinetune_operator.cache import Cache, Json
 from medfinetune_operator.client import Api
 from medfinetune_operator.cluster import Cluster
 from medfinetune_operator.kinds import Kind, kind_of
-from medfinetune_operator.observation import Child, Job, Observation, Pod, PodPhase, Report
+from medfinetune_operator.observation import Child, Job, Observation, Pod, PodPhase, Refusal, Report
 from medfinetune_operator.observe import claim_names, claims_of, jobs_of, pods_of
 from medfinetune_operator.refusals import trouble_of
 from medfinetune_operator.reports import Reports
@@ -55,7 +55,7 @@ class Observer:
     def _api(self) -> Api:
         return self._cluster.api
 
-    async def observe(self, run: Run, refusal: ConditionReason | None) -> Observation:
+    async def observe(self, run: Run, refusal: Refusal | None) -> Observation:
         """The run as the cluster shows it now. Raises ApiError or Unreachable where a question gets no answer."""
         key = (run.namespace, run.name)
         await self._confirm_absence(run)

@@ -7,6 +7,7 @@ import re
 from medfinetune_api.conditions import ConditionReason
 
 from medfinetune_operator.client import ApiError
+from medfinetune_operator.observation import Refusal
 
 QUOTA = "exceeded quota"
 """What the ResourceQuota plugin says; it shares its code and reason with every other refusal."""
@@ -20,9 +21,9 @@ RIGHT_MISSING = re.compile(r'[\w./-]+( "[^"]*")? is forbidden: User "')
 class Refused(Exception):  # noqa: N818  # says what is so
     """The API server will not have an object of a run, and will not until somebody changes something. Worth another try later."""
 
-    def __init__(self, reason: ConditionReason) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.reason)
+        self.refusal = refusal
 
 
 class RightMissing(ApiError):  # noqa: N818  # says what is so
@@ -42,6 +43,8 @@ def refusal_of(error: ApiError) -> ConditionReason | None:
     """Why a create or apply was refused; None where it is no refusal but a failure, which a retry may mend."""
     if error.status == 409 and error.reason == "AlreadyExists":
         return ConditionReason.NAME_TAKEN
+    if error.status == 422 and error.fields:
+        return ConditionReason.OBJECT_INVALID
     if error.status in ADMISSION_CODES and not right_missing(error):
         return trouble_of(error.text)
     return None

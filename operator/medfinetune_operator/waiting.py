@@ -99,7 +99,13 @@ def uncreatable(draft: Draft, attempt: Attempt) -> Waiting | None:
 
 def refused(draft: Draft, attempt: Attempt) -> Waiting | None:
     """How the API server refused the Job, or a child before it, at the last try."""
-    return _troubled(draft, attempt, draft.seen.refusal) if draft.seen.refusal in _TROUBLES else None
+    if draft.seen.refusal is None:
+        return None
+    reason, fields = draft.seen.refusal
+    if reason is ConditionReason.OBJECT_INVALID:
+        found = f"{draft.job_name(attempt)} cannot be made: Kubernetes finds invalid {', '.join(fields[:FIELDS_TOLD])}."
+        return Waiting(reason, f"{found} {draft.remedy(reason)}")
+    return _troubled(draft, attempt, reason)
 
 
 def standing(draft: Draft, attempt: Attempt, job: Job) -> Waiting:
@@ -119,6 +125,7 @@ def standing(draft: Draft, attempt: Attempt, job: Job) -> Waiting:
     return Waiting(ConditionReason.STARTING, f"The pods of {name} are being started.")
 
 
+FIELDS_TOLD = 3
 _TROUBLES = {
     ConditionReason.QUOTA_EXCEEDED: "a ResourceQuota of the namespace leaves no room for it or its pods.",
     ConditionReason.ADMISSION_REFUSED: "admission control refuses it or its pods.",

@@ -283,6 +283,15 @@ def test_pods_that_admission_refuses_are_said_until_it_admits_them(stage: Operat
         assert there.wait("refused", "succeeded", phase(Phase.SUCCEEDED)).restarts == 0
 
 
+def test_what_kubernetes_finds_invalid_is_told_by_field(stage: Operated) -> None:
+    """Its author asked for more than the limit, which no rule of the manifest compares."""
+    stage.apply("invalid", lambda part: SUCCEEDS, resources={"prepare": {"requests": {"memory": "8Gi"}, "limits": {"memory": "4Gi"}}})
+    stage.wait("invalid", "refused", reason(ConditionType.PREPARED, Reason.OBJECT_INVALID))
+    [message] = [each.message for each in stage.status("invalid").conditions if each.reason is Reason.OBJECT_INVALID]
+    assert "invalid spec.template.spec.containers[0].resources.requests." in message
+    assert "spec.resources" in message
+
+
 def test_a_lost_node_is_named_and_never_forced(stage: Operated) -> None:
     def lost(status: FineTuneStatus) -> bool:
         return any(each.reason is Reason.NODE_LOST and "player" in each.message for each in status.conditions)

@@ -12,7 +12,7 @@ from medfinetune_api.errors import InvalidManifest
 from medfinetune_api.exits import Exit
 from medfinetune_api.status import Attempt
 from medfinetune_operator.decision import Decision
-from medfinetune_operator.observation import Child, Claim
+from medfinetune_operator.observation import Child, Claim, Refusal
 from medfinetune_operator.run import Run
 from support.observed import NOW, a_job, a_run, after, attempt, condition, decide, done, failed, later, reached, running
 
@@ -31,7 +31,7 @@ def purged(decision: Decision) -> tuple[ConditionStatus, Reason]:
 
 
 def test_a_run_is_purged_however_it_ended() -> None:
-    cancelled = decide(a_run(reached(Stage.TRAIN).status, generation=2, runPolicy={"cancel": True}), refusal=Reason.QUOTA_EXCEEDED)
+    cancelled = decide(a_run(reached(Stage.TRAIN).status, generation=2, runPolicy={"cancel": True}), refusal=Refusal(Reason.QUOTA_EXCEEDED))
     broken = decide(reached(Stage.TRAIN), a_job(Stage.TRAIN, failed=True), failed(Stage.TRAIN, Exit.INVALID_DATA))
     for run, phase in (
         (after(reached(Stage.TRAIN), cancelled), Phase.CANCELLED),

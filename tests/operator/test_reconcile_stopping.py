@@ -10,7 +10,7 @@ from medfinetune_api.conditions import ConditionReason as Reason
 from medfinetune_api.conditions import ConditionStatus, ConditionType, Phase
 from medfinetune_api.exits import Exit
 from medfinetune_operator.decision import Decision
-from medfinetune_operator.observation import Job, Pod, PodPhase, RankStep, Report
+from medfinetune_operator.observation import Job, Pod, PodPhase, RankStep, Refusal, Report
 from medfinetune_operator.run import Run
 from support.observed import SETTINGS, a_job, a_pod, a_run, after, attempt, condition, decide, done, failed, later, reached, running
 
@@ -48,7 +48,7 @@ def test_stopping_is_written_down_then_done_then_awaited() -> None:
     assert decide(run, *gang).stop == decision.stop, "asked for again: the deletion may not have gone through"
     going = decide(run, a_job(Stage.TRAIN, deleting=True), *gang[1:], now=later(70))
     assert (going.stop, attempt(going).end_time) == ((), None)
-    left = decide(edited(run, cancel=True), *gang[1:], now=later(80), refusal=Reason.QUOTA_EXCEEDED)
+    left = decide(edited(run, cancel=True), *gang[1:], now=later(80), refusal=Refusal(Reason.QUOTA_EXCEEDED))
     assert attempt(left).end_time is None, "the Job is gone, its pods are not"
     assert attempt(decide(run, now=later(90))).end_time == later(90)
 
@@ -93,7 +93,7 @@ def test_what_was_decided_but_not_seen_is_created_to_be_stopped() -> None:
     run = edited(reached(Stage.TRAIN, **GANG), suspend=True)
     assert decide(run).start == attempt(decide(run))
     assert stops(decide(run, a_job(Stage.TRAIN)), Reason.SUSPENDED)
-    refused = decide(run, refusal=Reason.QUOTA_EXCEEDED)
+    refused = decide(run, refusal=Refusal(Reason.QUOTA_EXCEEDED))
     assert (attempt(refused).reason, refused.start) == (Reason.SUSPENDED, None), "what is refused is not on its way"
     assert attempt(decide(run, a_job(Stage.TRAIN, owned=False))).reason is Reason.SUSPENDED
 

@@ -10,7 +10,7 @@ from medfinetune_api.choices import Stage
 from medfinetune_api.conditions import ConditionReason as Reason
 from medfinetune_api.conditions import ConditionStatus, ConditionType, Phase
 from medfinetune_operator.decision import Decision
-from medfinetune_operator.observation import Claim, Job, Pod, PodPhase
+from medfinetune_operator.observation import Claim, Job, Pod, PodPhase, Refusal
 from medfinetune_operator.settings import Settings
 from support.observed import NOW, SETTINGS, a_job, a_pod, a_run, after, attempt, condition, decide, later, reached, running
 
@@ -134,11 +134,12 @@ def test_an_attempt_says_how_it_is(seen: list[Job | Pod], reason: Reason, words:
     assert any(note.reason is reason for note in decision.notes) == (reason not in (Reason.STARTING, Reason.QUEUED, Reason.RUNNING, Reason.STOPPING))
 
 
-@pytest.mark.parametrize("refusal", [Reason.QUOTA_EXCEEDED, Reason.ADMISSION_REFUSED, Reason.NAME_TAKEN])
-def test_a_refused_creation_is_said_and_tried_again(refusal: Reason) -> None:
+@pytest.mark.parametrize("reason", [Reason.QUOTA_EXCEEDED, Reason.ADMISSION_REFUSED, Reason.OBJECT_INVALID, Reason.NAME_TAKEN])
+def test_a_refused_creation_is_said_and_tried_again(reason: Reason) -> None:
+    refusal = Refusal(reason, ("spec.template",))
     run = reached(Stage.TRAIN)
     decision = decide(run, refusal=refusal)
-    assert condition(decision, ConditionType.TRAINED).reason is refusal
+    assert condition(decision, ConditionType.TRAINED).reason is reason
     assert decision.start == attempt(decision)
     assert decide(after(run, decision), refusal=refusal).notes == (), "an event once"
 

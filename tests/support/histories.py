@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from medfinetune_api.choices import Stage
-from medfinetune_api.conditions import ConditionReason, ConditionType
+from medfinetune_api.conditions import ConditionType
 from medfinetune_api.exits import Exit
 from medfinetune_api.objects import job_name
 from medfinetune_api.results import StageResult
 from medfinetune_api.status import Attempt, FineTuneStatus
 from medfinetune_operator.conditions import is_terminal, is_true
 from medfinetune_operator.decision import Decision
-from medfinetune_operator.observation import Child, Job, Observation, Pod, PodPhase, RankStep, Report
+from medfinetune_operator.observation import Child, Job, Observation, Pod, PodPhase, RankStep, Refusal, Report
 from medfinetune_operator.reconcile import reconcile
 from medfinetune_operator.run import Run
 from support.observed import NOW, SETTINGS, a_run, settled
@@ -41,8 +41,8 @@ class Cluster:
     pods: dict[str, Pod] = field(default_factory=dict)
     children: frozenset[Child] = frozenset()
     view: Observation = field(default_factory=Observation)
-    refusing: ConditionReason | None = None
-    refused: ConditionReason | None = None
+    refusing: Refusal | None = None
+    refused: Refusal | None = None
     step: int = 0
     made: int = 0
     created: set[Key] = field(default_factory=set)

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from medfinetune_api.conditions import ConditionReason
 from medfinetune_api.exits import Exit
-from medfinetune_operator.observation import Job, Pod, PodPhase
+from medfinetune_operator.observation import Job, Pod, PodPhase, Refusal
 from support.histories import STEPS, Cluster
 
 SECONDS = (15, 15, 60, 60, 400, 400, 1000, 2000)
-REFUSALS = (ConditionReason.QUOTA_EXCEEDED, ConditionReason.ADMISSION_REFUSED, None, None)
+REFUSALS = (Refusal(ConditionReason.QUOTA_EXCEEDED), Refusal(ConditionReason.ADMISSION_REFUSED), Refusal(ConditionReason.OBJECT_INVALID, ("spec",)), None, None)
 EDITS: tuple[dict[str, Any], ...] = (
     {"suspend": True},
     {"suspend": False},
@@ -178,7 +178,7 @@ class Misfortunes:
 
     def api_server_refuses(self, event: Event) -> None:
         """From now on, or no more."""
-        self.cluster.refusing = REFUSALS[event.pick % 4]
+        self.cluster.refusing = REFUSALS[event.pick % len(REFUSALS)]
 
     def status_is_lost(self, event: Event) -> None:
         """Unless the children may be gone too: then nothing in the cluster remembers the run."""
