@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import yaml
-from medfinetune_api.objects import ATTEMPT_LABEL, INDEX_LABEL, METRICS_PORT_NAME, RUN_LABEL, STAGE_LABEL
+from medfinetune_api.objects import ATTEMPT_LABEL, INDEX_LABEL, METRICS_PORT_NAME, RUN_LABEL, STAGE_LABEL, UID_LABEL
 from medfinetune_api.spec import MedFineTune
 from medfinetune_operator.settings import Settings
 from support.chart import CHART, SITES, Manifest, only, pods, render, settings, site
@@ -110,7 +110,7 @@ def test_prometheus_finds_runs_and_operator() -> None:
     monitor = only(site("everything"), "PodMonitor")["spec"]
     (endpoint,) = monitor["podMetricsEndpoints"]
     named = {each["targetLabel"]: each["sourceLabels"] for each in endpoint["relabelings"]}
-    labels = {"run": RUN_LABEL, "stage": STAGE_LABEL, "attempt": ATTEMPT_LABEL, "index": INDEX_LABEL}
+    labels = {"run": RUN_LABEL, "uid": UID_LABEL, "stage": STAGE_LABEL, "attempt": ATTEMPT_LABEL, "index": INDEX_LABEL}
     assert named == {name: ["__meta_kubernetes_pod_label_" + label.translate(str.maketrans("./-", "___"))] for name, label in labels.items()}
     assert monitor["selector"]["matchExpressions"] == [{"key": RUN_LABEL, "operator": "Exists"}]
     assert (endpoint["port"], endpoint["interval"]) == (METRICS_PORT_NAME, "15s")
