@@ -179,23 +179,24 @@ RATIO_NAMES_ALL = Rule.none(
 
 # pods
 
-RESERVED_PREFIXES = ("PET_", "MASTER_", "MEDFINETUNE_", "TORCHELASTIC_", "KUBERNETES_", "LD_", "PYTHON", "HF_", "CUDA_", "NVIDIA_", "TRITON_", "OPENSSL_")
-RESERVED_NAMES = ("HOME", "TMPDIR", "RANK", "WORLD_SIZE", "LOCAL_RANK", "TRANSFORMERS_OFFLINE", "BASH_ENV", "BNB_CUDA_VERSION")
+TUNING_PREFIXES = ("NCCL_", "TORCH_NCCL_", "RCCL_", "GLOO_", "UCX_", "FI_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_")
+TUNING_NAMES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF", "MALLOC_ARENA_MAX", "CUDA_DEVICE_MAX_CONNECTIONS", "TZ")
+"""What a run may set tunes communication, threads and memory. Any other may lead to code that the administrator has not allowed, and no list of those ends."""
 LOADS = "PLUGIN|PRELOAD|TUNABLES|(^|_)(LIB|LIBS|LIBRARY|LIBRARIES|PATH|DIR|MODULE|MODULES|CONF|CONFIG|FILE|ENGINES)$"
-"""Variables that name code, or a folder or file that may lead to code: it would run though the administrator allowed no such image."""
+"""Variables, even of these prefixes, that name code, or a folder or file that may lead to code."""
 RESERVED_DOMAINS = ("medfinetune.io/", "kubernetes.io/", "k8s.io/", "x-k8s.io/")
-_PREFIX = "^(" + "|".join(RESERVED_PREFIXES) + ")"
+_TUNING = "^(" + "|".join(TUNING_PREFIXES) + ")"
 
 
-def _reserved(name: str) -> bool:
-    return name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES) or re.search(LOADS, name) is not None
+def _tunes(name: str) -> bool:
+    return name in TUNING_NAMES or (name.startswith(TUNING_PREFIXES) and re.search(LOADS, name) is None)
 
 
-ENVIRONMENT_NOT_RESERVED = Rule(
-    cel=f"!self.name.matches('{_PREFIX}') && !(self.name in {list(RESERVED_NAMES)}) && !self.name.matches('{LOADS}')",
-    holds=lambda variable: not _reserved(variable.name),
-    expected=f"a name other than {', '.join(RESERVED_NAMES)} that begins with none of {', '.join(RESERVED_PREFIXES)} and names no code, file or folder",
-    remedy="Remove the variable: the product sets it itself, or it may load code that the administrator has not allowed.",
+ENVIRONMENT_TUNES = Rule(
+    cel=f"self.name in {list(TUNING_NAMES)} || (self.name.matches('{_TUNING}') && !self.name.matches('{LOADS}'))",
+    holds=lambda variable: _tunes(variable.name),
+    expected=f"{', '.join(TUNING_NAMES)}, or a name that begins with {', '.join(TUNING_PREFIXES)} and names no code, file or folder",
+    remedy="Remove the variable: the product sets what it needs itself, and others may load code that the administrator has not allowed.",
     field=".name",
     reason="FieldValueForbidden",
 )

@@ -103,10 +103,10 @@ class SchedulingSpec(Contract):
 class EnvironmentVariable(Ruled):
     """One environment variable of every pod."""
 
-    rules = (rules.ENVIRONMENT_NOT_RESERVED,)
+    rules = (rules.ENVIRONMENT_TUNES,)
 
     name: EnvironmentName
-    """Name of the variable; those that the product itself sets are refused."""
+    """Name of the variable: one that tunes communication, threads or memory, such as NCCL_SOCKET_IFNAME or OMP_NUM_THREADS; any other is refused."""
     value: EnvironmentValue
     """Its value. No place for secrets: whoever may read the run can read it."""
 

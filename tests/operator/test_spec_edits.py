@@ -31,6 +31,7 @@ EVERYWHERE = {
     "spec.data.mixture.ratio": {"en": 2},
     "spec.scheduling.tolerations[0].effect": "NoExecute",
     "spec.runPolicy.cancel": False,
+    "spec.pods.env[0].name": "TZ",
 }
 
 

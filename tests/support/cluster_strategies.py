@@ -73,7 +73,9 @@ _RESOURCES = _some(
 _POD_PARTS = _some(
     image=st.just("registry.example/trainer@sha256:" + "0" * 64),
     imagePullSecrets=st.just([{"name": "pull"}]),
-    env=st.lists(st.fixed_dictionaries({"name": st.sampled_from(["A", "_B9"]), "value": st.sampled_from(["", "a $(B) \n"])}), unique_by=lambda e: e["name"]),
+    env=st.lists(
+        st.fixed_dictionaries({"name": st.sampled_from(["TZ", "NCCL_B9"]), "value": st.sampled_from(["", "a $(B) \n"])}), unique_by=lambda e: e["name"]
+    ),
     labels=_LABELS,
     annotations=st.dictionaries(st.just("note.example/why"), st.text("aé\n", max_size=9)),
 )

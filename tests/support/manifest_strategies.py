@@ -135,7 +135,7 @@ _TOLERATION = st.sampled_from(
 _PODS = _some(
     image=st.sampled_from(["trainer", "registry.example/trainer@sha256:" + "0" * 64]),
     imagePullSecrets=st.lists(st.just({"name": "pull"}), max_size=2),
-    env=st.lists(st.sampled_from(["A", "_b", "NCCL_DEBUG"]), unique=True, max_size=3).map(lambda names: [{"name": name, "value": "1\n"} for name in names]),
+    env=st.lists(st.sampled_from(["TZ", "OMP_b", "NCCL_DEBUG"]), unique=True, max_size=3).map(lambda names: [{"name": name, "value": "1\n"} for name in names]),
     labels=_LABELS,
     annotations=st.dictionaries(st.sampled_from(["note", "example.org/a"]), st.sampled_from(["", "메모"]), max_size=2),
 )
