@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from medfinetune_trainer.model.initial import initial_folder, require_initial
 from medfinetune_trainer.model.lora import LowRank
 from medfinetune_trainer.model.tuned import tuning_of
 from medfinetune_trainer.stages.prepared import require_initial_as_prepared, require_prepared
+from peft.tuners.lora.layer import LoraLayer
 from safetensors.torch import load_file, save_file
 from support.gang import gang
 from support.models import CPU, Window, built, low_rank, relative, run_window, save_adapter, tiny
@@ -78,6 +80,28 @@ def test_dora_starts_from_the_base_and_drops_inputs_as_peft_does(base: Path) -> 
     dropping = low_rank(use_dora=True, dropout=0.3)
     plain, sharded = run_window(0, base, Sharding.NONE, tuning=dropping), gang(1, run_window, base, Sharding.FULL, torch.float32, False, 0.3, dropping)[0]
     assert max(relative(sharded.gradients[name], gradient) for name, gradient in plain.gradients.items()) < 1e-5
+
+
+@pytest.mark.parametrize("method", [Method.LORA, Method.QLORA])
+@pytest.mark.parametrize("variant", ["rsLoRA", "DoRA"])
+def test_adapted_layers_keep_16_bits_under_autocast(base: Path, method: Method, variant: str) -> None:
+    """A stream in fp32 takes twice the memory, and attention by documents has no kernel for it."""
+    model = built(base, None, dtype=torch.bfloat16, tuning=low_rank(method, **VARIANTS[variant])).eval()
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    with autocast():
+        assert {layer(torch.ones(1, 3, layer.in_features, dtype=torch.bfloat16)).dtype for layer in layers} == {torch.bfloat16}
+
+
+@contextmanager
+def autocast() -> Iterator[None]:
+    """The CPU's, with CUDA's switch on too: PEFT asks for that one."""
+    before = torch.is_autocast_enabled("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            yield
+    finally:
+        torch.set_autocast_enabled("cuda", before)
 
 
 @pytest.mark.parametrize("variant", ["rsLoRA", "DoRA"])

@@ -7,7 +7,7 @@ PEFT's implementation, but for 4-bit layers: PEFT asks the parameter itself how 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import bitsandbytes as bnb
 import torch
@@ -50,6 +50,11 @@ class _Variant(DoraLinearVariant):  # type: ignore[misc]  # PEFT leaves it untyp
         magnitude.weight = nn.Parameter(torch.empty(module.out_features, device="meta"))
         module.adapter_layer_names = (*module.adapter_layer_names, "lora_magnitude_vector")
         module.lora_magnitude_vector[adapter_name] = magnitude
+
+    @staticmethod
+    def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **rest: Any) -> Tensor:
+        """As PEFT's, in the base's type: under CUDA's autocast PEFT leaves the magnitudes' fp32, which attention by documents cannot take."""
+        return cast(Tensor, DoraLinearVariant.forward(module, active_adapter, x, result, **rest)).to(result.dtype)
 
 
 class _DoraLinear4bit(Linear4bit):  # type: ignore[misc]  # PEFT defines it only where bitsandbytes is, so it has no type
