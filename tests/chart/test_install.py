@@ -126,8 +126,9 @@ class TestDefaultInstall:
         for command in (f"kubectl rollout status deployment/{OPERATOR} --namespace {NAMESPACE}", f"helm test {RELEASE} --namespace {NAMESPACE}"):
             assert f"\n  {command}\n" in notes
         assert [line.split(":")[0].split(" is ")[0] for line in notes.splitlines() if line.startswith("- ")] == [
-            *("- imageRegistry", "- operator.image.digest", "- trainer.image.digest", "- admissionPolicies.release", "- admissionPolicies.requester"),
-            *("- trainer.signingSecret", "- networkPolicy.apiServerCIDRs", "- Each namespace of runs"),
+            *("- imageRegistry", "- operator.image.digest", "- trainer.image.digest", "- admissionPolicies.operator"),
+            *("- admissionPolicies.release", "- admissionPolicies.requester", "- trainer.signingSecret"),
+            *("- networkPolicy.apiServerCIDRs", "- Each namespace of runs"),
         ]
 
     def test_the_operator_works_with_what_it_is_given_and_helm_test_says_so(self, cluster: ControlPlane, notes: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from medfinetune_operator.run import Run, read_run
 from medfinetune_operator.settings import Settings
 from support.chart import CHART, NAMESPACE, RELEASE, only
 from support.manifests import minimal_manifest
-from support.rights import ROLES, VERBS, Reviewer, Right, granted, install_rights, of_chart
+from support.rights import POLICIES, ROLES, VERBS, Reviewer, Right, granted, install_rights, of_chart, put
 
 ROOT = Path(__file__).parents[2]
 NAME = f"{RELEASE}-operator"
@@ -37,6 +37,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A cluster that wants permission to block an owner's deletion, as OpenShift does, with the operator's rights."""
     with ControlPlane(tmp_path_factory.mktemp("rights"), api_server_flags=[ENFORCED]) as started:
         assert install_rights(started) == ACCOUNT
+        put(started, of_chart(*POLICIES, admissionPolicies={"operator": {"enabled": True}}, trainer={"signingSecret": "signing"}))
         yield started
 
 
@@ -143,6 +144,49 @@ def test_with_its_rights_it_makes_all_that_a_run_has(cluster: ControlPlane, api:
     batch.delete_namespaced_job(f"{run.name}-prepare-a1", ward, body={"propagationPolicy": "Foreground", "preconditions": {"uid": uid}})
     with pytest.raises(ApiException, match="Forbidden"):
         core.delete_namespaced_persistent_volume_claim(run.claim, ward)
+
+
+PODS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "an account's token": ({"automountServiceAccountToken": True}, {}),
+    "a namespace of the node": ({"hostPID": True}, {}),
+    "another volume": ({"volumes": [{"name": "tmp", "hostPath": {"path": "/"}}]}, {"volumeMounts": []}),
+    "claims, ConfigMaps": ({"volumes": [{"name": "tmp", "secret": {"secretName": "other"}}]}, {"volumeMounts": []}),
+    "variables from a Secret": ({}, {"envFrom": [{"secretRef": {"name": "other"}}]}),
+    "found privilege": ({}, {"securityContext": {"privileged": True}}),
+}
+"""What no pod of a run has, of its spec and of its container, by a part of the policy's answer."""
+
+
+def test_in_other_hands_its_rights_are_good_for_the_objects_of_runs_alone(cluster: ControlPlane, api: client.ApiClient, ward: str) -> None:
+    operator = config.new_client_from_config(str(cluster.kubeconfig_for(ACCOUNT, ward)))
+    core, batch = client.CoreV1Api(operator), client.BatchV1Api(operator)
+    run = stored_run(api, ward)
+    wait_until("admission knows the new kind", lambda: may_own(batch, run))
+    foreign = {"metadata": {"name": "foreign"}, "data": {}}
+    client.CoreV1Api(api).create_namespaced_config_map(ward, foreign)
+    wait_until("the policy holds", lambda: "expected an object of a run" in refusal(core.delete_namespaced_config_map, "foreign", ward, dry_run="All"))
+    assert "expected an object of a run" in refusal(core.create_namespaced_config_map, ward, {**foreign, "metadata": {"name": "another"}})
+    signed = first_job(run)
+    signed["spec"]["template"]["spec"]["volumes"].append({"name": "signing", "secret": {"secretName": "signing"}})
+    batch.create_namespaced_job(ward, signed, dry_run="All")
+    for words, (of_pod, of_container) in PODS.items():
+        changed = first_job(run)
+        changed["spec"]["template"]["spec"] |= of_pod
+        changed["spec"]["template"]["spec"]["containers"][0] |= of_container
+        assert words in refusal(batch.create_namespaced_job, ward, changed, dry_run="All")
+    unlabelled = first_job(run)
+    for each in (unlabelled, unlabelled["spec"]["template"]):  # a Job without labels takes those of its pods
+        del each["metadata"]["labels"]
+    assert "expected an object of a run" in refusal(batch.create_namespaced_job, ward, unlabelled, dry_run="All")
+
+
+def refusal(call: Callable[..., object], *arguments: Any, **options: Any) -> str:
+    """What the API server says to a call that it refuses; empty where it does not."""
+    try:
+        call(*arguments, **options)
+    except ApiException as refused:
+        return str(refused.body)
+    return ""
 
 
 def test_without_the_right_to_finalizers_it_could_own_nothing(cluster: ControlPlane, api: client.ApiClient, reviewer: Reviewer, ward: str) -> None:
