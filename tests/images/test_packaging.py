@@ -32,6 +32,7 @@ def run(program: str | Path, *arguments: str | Path, **environment: str) -> subp
         ("load.sh", [], {}, "found ''; expected the registry"),
         ("load.sh", ["--verfiy"], {}, "found '--verfiy'; expected the registry"),
         ("load.sh", ["https://registry.example"], {}, "expected a registry without scheme"),
+        ("load.sh", ["registry.example/"], {}, "without '/' at its end"),
         ("seal.sh", ["/nowhere"], {}, "expected a bundle's folder"),
     ],
 )
@@ -81,7 +82,23 @@ def add(bundle: Path) -> str:
     return "nobody packed ./images/blobs/added"
 
 
-@pytest.mark.parametrize("change", [flip, remove, add])
+def hide(bundle: Path) -> str:
+    (bundle / "images" / "images.yaml").write_text("by somebody else")
+    return "nobody packed ./images/images.yaml"
+
+
+def link(bundle: Path) -> str:
+    (bundle / "images" / "added").symlink_to("/etc/hostname")
+    return "nobody packed ./images/added"
+
+
+def replace_by_link(bundle: Path) -> str:
+    (bundle / "VERSION").rename(bundle.parent / "VERSION")
+    (bundle / "VERSION").symlink_to("../VERSION")
+    return "nobody packed ./VERSION"
+
+
+@pytest.mark.parametrize("change", [flip, remove, add, hide, link, replace_by_link])
 def test_a_changed_bundle_is_refused_and_the_file_named(change: object, bundle: Path) -> None:
     assert callable(change)
     named = change(bundle)
