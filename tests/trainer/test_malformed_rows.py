@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import json
@@ -111,8 +112,20 @@ def test_a_subject_that_would_reorder_a_table_is_refused(tmp_path: Path) -> None
         list(read_source(source, tmp_path))
 
 
+def written_anew(name: str) -> str:
+    """The example's file of that name with its rows shuffled; in JSON Lines other order of names, escapes and blanks, in CSV every field quoted."""
+    text = (EXAMPLE / name).read_text(encoding="utf-8")
+    if name.endswith(".csv"):
+        header, *rows = csv.reader(io.StringIO(text))
+        stream = io.StringIO()
+        csv.writer(stream, quoting=csv.QUOTE_ALL).writerows([header, *random.Random(0).sample(rows, len(rows))])
+        return stream.getvalue()
+    records = [json.loads(line) for line in text.splitlines()]
+    return "".join(json.dumps(dict(reversed(record.items())), separators=(" , ", " : ")) + "\n" for record in random.Random(0).sample(records, len(records)))
+
+
 def test_a_training_file_under_another_name_is_no_examination(tmp_path: Path) -> None:
-    """Shuffled, compressed, with other line ends and another name it is the same file; half of it is another."""
+    """Shuffled, compressed, written anew, with other line ends or another name it is the same file; half of it is another."""
     trained = (EXAMPLE / "medqa" / "train.jsonl").read_bytes().splitlines()
     shuffled = random.Random(0).sample(trained, len(trained))
     (tmp_path / "data" / "medqa").mkdir(parents=True)
@@ -121,12 +134,17 @@ def test_a_training_file_under_another_name_is_no_examination(tmp_path: Path) ->
         (tmp_path / "data" / name).write_bytes((EXAMPLE / name).read_bytes())
     (tmp_path / "data" / "exam.jsonl.gz").write_bytes(gzip.compress(b"\r\n\r\n".join(shuffled)))
     (tmp_path / "data" / "half.jsonl").write_bytes(b"\n".join(trained[: len(trained) // 2]))
+    for name in ("medqa/train.jsonl", "kormedmcqa/train.csv"):
+        (tmp_path / "data" / f"anew{Path(name).suffix}").write_text(written_anew(name), encoding="utf-8")
 
     def plan(path: str, **task: Any) -> Any:
-        return example_plan(tmp_path, models=tmp_path, data=tmp_path / "data", tasks=[{"name": "t", "path": path, "format": "MedQA", "language": "en", **task}])
+        task = {"name": "t", "path": path, "format": "MedQA", "language": "en"} | task
+        return example_plan(tmp_path, models=tmp_path, data=tmp_path / "data", tasks=[task])
 
-    with pytest.raises(InvalidData, match=r"spec.evaluation.tasks\[0\].path: found the lines of source medqa, which is trained on") as refused:
-        refuse_trained_on(plan("exam.jsonl.gz"))
-    assert "seen: true" in refused.value.remedy
+    korean = {"format": "KorMedMCQA", "language": "ko"}
+    for source, copy in (("medqa", plan("exam.jsonl.gz")), ("medqa", plan("anew.jsonl")), ("kormedmcqa", plan("anew.csv", **korean))):
+        with pytest.raises(InvalidData, match=rf"spec.evaluation.tasks\[0\].path: found the lines of source {source}, which is trained on") as refused:
+            refuse_trained_on(copy)
+        assert "seen: true" in refused.value.remedy
     refuse_trained_on(plan("exam.jsonl.gz", seen=True))
     refuse_trained_on(plan("half.jsonl"))
