@@ -21,7 +21,7 @@ REMEDIES: dict[Reason, str] = {
     Reason.IMAGE_PULL_FAILED: "Check image and pull secret: kubectl describe pods -n {namespace} -l {selector}.",
     Reason.UNSCHEDULABLE: "See what no node offers: kubectl describe pods -n {namespace} -l {selector}. The run goes on once there is room.",
     Reason.STARTING: "Nothing to do: images are pulled and volumes mounted. If it lasts: kubectl describe pods -n {namespace} -l {selector}.",
-    Reason.QUEUED: "Nothing to do: Kueue admits it in its turn. kubectl get workloads -n {namespace} shows the queue.",
+    Reason.QUEUED: "Nothing to do: Kueue admits it in its turn. kubectl get workloads.kueue.x-k8s.io -n {namespace} shows the queue.",
     Reason.STOPPING: "Nothing to do: pods write their checkpoint before they end.",
     Reason.NODE_LOST: "Ask an administrator to declare the node dead (out-of-service taint) or to delete the Node.",
     Reason.BACKING_OFF: "Nothing to do: the next attempt starts by itself.",
