@@ -84,8 +84,11 @@ def test_a_release_whose_name_begins_no_services_is_refused(release: str) -> Non
 
 
 def test_an_image_names_its_registry_once() -> None:
-    with pytest.raises(HelmError, match=r"image\.repository: found a:5000/operator, which names a registry, beside imageRegistry b; expected one of them"):
-        render({"imageRegistry": "b", "operator": {"image": {"repository": "a:5000/operator"}}})
+    for registry in ("a:5000", "a.example", "localhost"):
+        with pytest.raises(
+            HelmError, match=rf"image\.repository: found {registry}/operator, which names a registry, beside imageRegistry b; expected one of them"
+        ):
+            render({"imageRegistry": "b", "operator": {"image": {"repository": f"{registry}/operator"}}})
 
 
 def test_names_fit_whatever_the_release_is_called() -> None:

@@ -61,6 +61,10 @@ def test_ids_that_are_null_are_left_to_the_platform_and_long_ones_are_written_ou
     assert settings(found).pod_security == ids | {"fsGroup": 1000680002}
 
 
+SUMMED = {"operator": {"podAnnotations": {"checksum/settings": "x"}}}
+"""Would keep the pod as it is when its settings change."""
+
+
 def test_placement_pulling_and_labels_reach_both_pods() -> None:
     asked = EVERYTHING["operator"]
     for pod in pods(site("everything")):
@@ -73,6 +77,8 @@ def test_placement_pulling_and_labels_reach_both_pods() -> None:
     assert operator["spec"]["priorityClassName"] == "system-cluster-critical"
     assert operator["metadata"]["labels"]["team"] == "platform"
     assert operator["metadata"]["annotations"]["reviewed"] == "2026"
+    (own,) = {pod["metadata"]["annotations"]["checksum/settings"] for pod in (pods(site("defaults"))[0], pods(render(SUMMED))[0])}
+    assert len(own) == 64
     assert only(render({"serviceAccount": {"annotations": {"reviewed": "2026"}}}), "ServiceAccount")["metadata"]["annotations"] == {"reviewed": "2026"}
     always = pods(render({"operator": {"image": {"pullPolicy": "Always"}}}))
     assert [pod["spec"]["containers"][0]["imagePullPolicy"] for pod in (*always, operator)] == ["Always", "Always", "IfNotPresent"]

@@ -205,6 +205,8 @@ def _is_network(text: str) -> bool:
         ("/networkPolicy/apiServerCIDRs/0", "10.0.0.1"),
         ("/commonLabels/team", "two words"),
         ("/podMonitor/interval", "often"),
+        ("/prometheusRule/runbookUrlPrefix", "[wiki] "),
+        ("/prometheusRule/runbookUrlPrefix", "https://wiki.example/medfinetune"),
     ],
 )
 def test_a_value_out_of_its_bounds_is_refused(place: str, value: Any) -> None:

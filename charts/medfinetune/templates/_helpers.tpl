@@ -57,8 +57,8 @@ app.kubernetes.io/component: operator
 {{- define "medfinetune.image" -}}
 {{- $repository := .image.repository -}}
 {{- with .root.Values.imageRegistry -}}
-{{- if contains ":" $repository -}}
-{{- fail (printf "image.repository: found %s, which names a registry, beside imageRegistry %s; expected one of them. Name the registry in imageRegistry, or nowhere else than here." $repository .) -}}
+{{- if regexMatch "^([^/]*[.:][^/]*|localhost)/" $repository -}}
+{{- fail (printf "operator.image.repository or trainer.image.repository: found %s, which names a registry, beside imageRegistry %s; expected one of them. Name the registry in imageRegistry, or nowhere else than here." $repository .) -}}
 {{- end -}}
 {{- $repository = printf "%s/%s" (trimSuffix "/" .) $repository -}}
 {{- end -}}
