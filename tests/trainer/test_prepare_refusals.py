@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from medfinetune_api.errors import InvalidData, InvalidManifest, InvalidModel, Refusal
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_data import SourcePlan, ValidationPlan
+from medfinetune_api.plan_training import EarlyStoppingPlan, GradualUnfreezingPlan
 from medfinetune_trainer.data.template import load_tokenizer
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from medfinetune_trainer.stages import prepare
+from medfinetune_trainer.stages.schedules import idle, refuse_longer_than
 from safetensors.torch import load_file, save_file
 from support.stages import EXAMPLE, SOURCES, example_plan, leaves_nothing, models_volume, run_stage
 
@@ -169,3 +173,28 @@ def test_weights_must_have_the_hash_that_the_manifest_states(tmp_path: Path) -> 
     plan = example_plan(tmp_path)
     plan = plan.model_copy(update={"model": plan.model.model_copy(update={"sha256": "0" * 64})})
     refused(plan, InvalidModel, f"spec.model.sha256: .*{weights_sha256(models_volume() / 'base')}")
+
+
+def test_schedules_longer_than_the_run_are_refused_and_early_stopping_that_cannot_end_it_is_told(tmp_path: Path) -> None:
+    plan = example_plan(tmp_path)
+
+    def changed(**training: Any) -> RunPlan:
+        return plan.model_copy(update={"training": plan.training.model_copy(update=training)})
+
+    def stopping(patience: int) -> RunPlan:
+        return changed(early_stopping=EarlyStoppingPlan(patience=patience, minimum_delta=0.0, restore_best=True))
+
+    refused(
+        changed(scheduler=plan.training.scheduler.model_copy(update={"warmup_steps": 1_000_000})), InvalidManifest, r"^spec\.training\.scheduler\.warmupSteps"
+    )
+    done = prepare.run(stopping(plan.training.epochs - 1))
+    assert "Early stopping cannot end this run" in done.message
+    assert (idle(plan, 5), idle(stopping(plan.training.epochs - 2), 5)) == ("", "")
+    total = int(done.numbers["total_steps"])
+    for steps in (total - 1, total):
+        warm = changed(scheduler=plan.training.scheduler.model_copy(update={"warmup_steps": steps}))
+        slow = changed(gradual_unfreezing=GradualUnfreezingPlan(layers=1, every_steps=steps))
+        for field, each in (("scheduler.warmupSteps", warm), ("gradualUnfreezing.everySteps", slow)):
+            says = rf"spec\.training\.{field}: found {total} steps in a run of {total}, .* expected at most {total - 1}"
+            with nullcontext() if steps < total else pytest.raises(InvalidManifest, match=says):
+                refuse_longer_than(each, total)

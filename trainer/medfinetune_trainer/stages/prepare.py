@@ -52,6 +52,7 @@ from medfinetune_trainer.model.initial import initial_sha256, require_initial
 from medfinetune_trainer.model.stored import refuse_not_numbers
 from medfinetune_trainer.privacy import scan
 from medfinetune_trainer.stages.prepared import is_delivered
+from medfinetune_trainer.stages.schedules import idle, refuse_longer_than
 from medfinetune_trainer.stages.tables import show, show_misfits
 from medfinetune_trainer.telemetry.log import say
 from medfinetune_trainer.telemetry.server import serving_if_asked
@@ -144,6 +145,7 @@ def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> P
     loss_share = float(corpus.loss_tokens[chosen].sum() / corpus.lengths[chosen].sum())
     decided, memory = choose(plan, model_folder(plan), loss_share)
     packing = write_train(plan, corpus, chosen, folder)
+    refuse_longer_than(plan, packing.steps_per_epoch * plan.training.epochs)
     out = (validation, np.arange(len(validation))) if len(validation) else (corpus, held)
     validation_rows = write_validation(plan, *out, folder)
     table = mixture_table(plan, corpus, held, chosen, validation)
@@ -193,10 +195,11 @@ def choose(plan: RunPlan, base: Path, loss_share: float) -> tuple[Chosen, Memory
 def _result(plan: RunPlan, prepared: Prepared) -> StageResult:
     packing = prepared.packing
     privacy = PrivacyReport.read(plan.folder.privacy)
+    unused = idle(plan, packing.steps_per_epoch)
     message = (
         f"{prepared.train_documents} documents to train on in {packing.rows} rows ({packing.efficiency:.1%} full), "
         f"{packing.steps_per_epoch} steps an epoch in place of {packing.steps_per_epoch_unpacked}; {prepared.validation_documents} documents held out."
-        f"{f' {privacy.sentence}' if privacy else ''}"
+        f"{f' {privacy.sentence}' if privacy else ''}{f' {unused}' if unused else ''}"
     )
     numbers = {
         "train_documents": prepared.train_documents,
