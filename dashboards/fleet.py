@@ -22,6 +22,8 @@ COLUMNS = {
     "Value #F": "GPUs",
 }
 """The table's columns in their order, by the names that Grafana gives to what the queries answer."""
+INSTALLATION = "{{namespace}}/{{job}}"
+"""Of several, each has its own line: one that keeps up must not hide another that does not. `$namespace` chooses among those of runs."""
 
 
 def dashboard() -> Dashboard:
@@ -69,9 +71,9 @@ def _gpus() -> Sequence[AnyPanel]:
 
 def _queue() -> Sequence[AnyPanel]:
     waiting = f'sum by (reason) (medfinetune_run_phase{{{KNOWN}, phase=~"Pending|Preparing|Training|Evaluating", reason!="Running"}})'
-    buckets = "sum by (le) (rate(medfinetune_operator_queue_seconds_bucket[$__rate_interval]))"
-    times = [Query(f"histogram_quantile({share}, {buckets})", f"p{share * 100:.0f}") for share in (0.5, 0.95)]
-    depth = Query("sum(medfinetune_operator_queue_depth)", "runs")
+    buckets = "sum by (namespace, job, le) (rate(medfinetune_operator_queue_seconds_bucket[$__rate_interval]))"
+    times = [Query(f"histogram_quantile({share}, {buckets})", f"{INSTALLATION} p{share * 100:.0f}") for share in (0.5, 0.95)]
+    depth = Query("sum by (namespace, job) (medfinetune_operator_queue_depth)", INSTALLATION)
     for_what = "Runs whose present stage waits, by what for: Queued is Kueue's, Unschedulable the cluster's."
     return (
         stacked("Runs that wait", for_what, "short", Query(waiting, "{{reason}}"), empty="No run waits"),
@@ -92,9 +94,10 @@ def _failures() -> Sequence[AnyPanel]:
 
 
 def _operator() -> Sequence[AnyPanel]:
-    looks = Query("sum by (result) (rate(medfinetune_operator_reconciles_total[$__rate_interval]))", "{{result}}")
-    errors = Query('sum(rate(medfinetune_operator_reconciles_total{result="error"}[$__rate_interval]))', "errors")
-    requests = Query("sum by (method, status) (rate(medfinetune_operator_api_requests_total[$__rate_interval]))", "{{method}} {{status}}")
+    looks = Query("sum by (namespace, job, result) (rate(medfinetune_operator_reconciles_total[$__rate_interval]))", f"{INSTALLATION} {{{{result}}}}")
+    errors = Query('sum by (namespace, job) (rate(medfinetune_operator_reconciles_total{result="error"}[$__rate_interval]))', INSTALLATION)
+    by_answer = "sum by (namespace, job, method, status) (rate(medfinetune_operator_api_requests_total[$__rate_interval]))"
+    requests = Query(by_answer, f"{INSTALLATION} {{{{method}}}} {{{{status}}}}")
     failed = "Looks that ended in an error; anything above 0 is a defect, or a cluster in trouble."
     return (
         lines("Reconciles", "Looks at runs a second, by what came of them.", "ops", looks),

@@ -84,6 +84,12 @@ def scraped_on_gpus(past: float) -> Chosen:
     return Chosen("home", ("gpus",), past - 300, past + 300)
 
 
+def test_each_installation_has_its_own_line() -> None:
+    of_operators = [query.expr for query in QUERIES if "medfinetune_operator_" in query.expr]
+    assert len(of_operators) == 6
+    assert [expr for expr in of_operators if "by (namespace, job" not in expr] == []
+
+
 def test_every_query_has_an_answer(watched: Scraped) -> None:
     empty = [str(query) for query in HERE if not answers(watched.prometheus, query, scraped_here(watched))]
     assert not empty, "no answer to " + ", ".join(empty)
