@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from medfinetune_api.choices import LossOn, Method, Offload, OptimizerType, Placement, Sharding, Toggle
 from medfinetune_api.errors import DoesNotFit, InvalidModel
@@ -313,12 +313,17 @@ def test_a_prefix_is_never_computed_again() -> None:
     )
 
 
+SIZES = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size"]
+ABSURD = [2**16, 2 * 10**8, 2**31, 2**32 - 1, 2**63]
+
+
 @settings(max_examples=50, deadline=None)
-@given(
-    st.dictionaries(
-        st.sampled_from(["hidden_size", "num_attention_heads", "head_dim", "vocab_size"]), st.none() | st.text() | st.integers() | st.lists(st.none())
-    )
-)
-def test_a_config_of_any_values_has_a_shape_or_is_refused(fields: dict[str, Any]) -> None:
+@given(st.dictionaries(st.sampled_from(SIZES), st.none() | st.text() | st.integers() | st.sampled_from(ABSURD) | st.lists(st.none())))
+@example({"num_hidden_layers": 2 * 10**8})
+@example({"num_hidden_layers": 2**32 - 1})
+@example(dict.fromkeys(SIZES, 1024))
+def test_a_config_of_any_values_is_planned_for_or_refused(fields: dict[str, Any]) -> None:
+    """At once: a list for each of two hundred million layers takes all memory."""
     with contextlib.suppress(InvalidModel):
-        assert shape_of({"model_type": "llama", **fields}, ARCHITECTURES["llama"], "config.json").parameters > 0
+        shape = shape_of({"model_type": "llama", **fields}, ARCHITECTURES["llama"], "config.json")
+        assert choose(plan_of(1, "24Gi"), shape, 0.1).memory.total > 0 < shape.parameters

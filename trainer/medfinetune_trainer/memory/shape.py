@@ -28,6 +28,11 @@ _DEFAULTS: Mapping[str, Config] = {
 }
 """transformers' own, of fields that shape parameters; a field of neither is absent."""
 
+_MOST = {"num_hidden_layers": 1024, "num_attention_heads": 1024, "num_key_value_heads": 1024, "head_dim": 1 << 16, "vocab_size": 1 << 24}
+"""Beyond any model: Llama 3.1 405B has 126 layers and 128 heads, no published vocabulary ten million tokens."""
+_WIDEST = 1 << 20
+"""Of hidden states and inner layers; Llama 3.1 405B has 16,384 and 53,248."""
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -125,7 +130,7 @@ def shape_of(config: Config, architecture: Architecture, where: str) -> ModelSha
         where: config.json's path, for the message.
 
     Raises:
-        InvalidModel: a size is no positive whole number.
+        InvalidModel: a size is no positive whole number, or larger than any model's.
     """
     kind = "gemma3_text" if architecture.text_config else architecture.model_type
     written = config.get(architecture.text_config) if architecture.text_config else config
@@ -133,11 +138,11 @@ def shape_of(config: Config, architecture: Architecture, where: str) -> ModelSha
 
     def size(name: str, default: int | None = None) -> int:
         value = fields.get(name) if fields.get(name) is not None else default
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 32:
+        most = _MOST.get(name, _WIDEST)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= most:
+            found = f"{name} {value if isinstance(value, int) else type(value).__name__}"[:60]
             remedy = "Copy config.json again: it is published with the weights."
-            raise InvalidModel(
-                where, found=f"{name} {value if isinstance(value, int) else type(value).__name__}"[:60], expected="a whole number from 1 to 2^32", remedy=remedy
-            )
+            raise InvalidModel(where, found=found, expected=f"a whole number from 1 to {most}", remedy=remedy)
         return value
 
     heads, hidden = size("num_attention_heads"), size("hidden_size")
