@@ -43,3 +43,5 @@ def _tell(answer: dict[str, Any]) -> None:
         if summary.changes:
             out.print(changes_table(summary))
     out.print(f"  {answer['report']}", soft_wrap=True)
+    if answer["damaged"]:
+        console("stderr").print(f"warning: damaged, or of another plan, and left out: {', '.join(answer['damaged'])}", soft_wrap=True)

@@ -40,6 +40,12 @@ def test_report_makes_the_page_of_a_folder_and_names_it(plan: RunPlan, tmp_path:
     assert figures["evaluation"] == json.loads(plan.folder.summary.read_text(encoding="utf-8"))
 
 
+def test_report_says_on_the_terminal_what_could_not_be_read(plan: RunPlan) -> None:
+    plan.folder.summary.write_bytes(plan.folder.summary.read_bytes()[:50])
+    told = medfinetune("report", plan.folder.root)
+    assert (told.returncode, told.stderr) == (0, "warning: damaged, or of another plan, and left out: summary.json\n")
+
+
 def test_verify_names_a_changed_file_in_a_line_and_ends_with_68(plan: RunPlan) -> None:
     whole = medfinetune("verify", plan.folder.root)
     assert (whole.returncode, whole.stderr) == (0, "")

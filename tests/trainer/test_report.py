@@ -177,7 +177,13 @@ def test_damaged_files_are_named_and_a_folder_of_no_run_is_refused(tmp_path: Pat
     plan = complete_run(tmp_path)
     plan.folder.summary.write_text("{")
     plan.folder.prepared.write_text(prepared_of(plan).model_copy(update={"plan_sha256": "1" * 64}).to_json())
-    assert "left out: prepared.json, summary.json" in Page(page(read_run(plan.folder.root))).text
+    text = Page(page(read_run(plan.folder.root))).text
+    assert ("left out: prepared.json, summary.json" in text, "cannot be read: no accuracy is known" in text, "not been asked" in text) == (True, True, False)
+    plan.folder.summary.unlink()
+    os.mkfifo(plan.folder.summary)
+    plan.folder.prepared.unlink()
+    plan.folder.prepared.mkdir()
+    assert read_run(plan.folder.root).damaged == ("prepared.json", "summary.json")
     plan.folder.plan.write_text("{")
     for folder in (plan.folder.root, tmp_path, tmp_path / "none"):
         with pytest.raises(OutputConflict, match=r"plan\.json"):

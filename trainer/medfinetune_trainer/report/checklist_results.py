@@ -35,7 +35,8 @@ def result_items(run: Run) -> Iterator[Item]:
     """Every item on the results; without an evaluation all are open."""
     summary = run.summary
     if summary is None:
-        yield from (replace(item, finding="Not evaluated.") for item in (LANGUAGES, SUBJECTS, BASE, FORGETTING, CALIBRATION, ORDERS, ROBUSTNESS, FREE_TEXT))
+        finding = "The evaluation's summary cannot be read." if "summary.json" in run.damaged else "Not evaluated."
+        yield from (replace(item, finding=finding) for item in (LANGUAGES, SUBJECTS, BASE, FORGETTING, CALIBRATION, ORDERS, ROBUSTNESS, FREE_TEXT))
         return
     unseen = [task for task in summary.tasks if not task.seen]
     yield _languages(run, unseen)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
-from medfinetune_api.results_evaluation import EvaluationSummary
-
 from medfinetune_trainer.report.accuracy import accuracy
 from medfinetune_trainer.report.activation import activation
 from medfinetune_trainer.report.calibration import calibration
@@ -67,7 +65,7 @@ def _body(run: Run) -> Iterable[Element]:
 
 
 def _sections(run: Run) -> Iterable[tuple[str, Iterable[Element | None]]]:
-    yield "Results", [*_results(run.summary), *changes_of(run.changed)]
+    yield "Results", [*_results(run), *changes_of(run.changed)]
     if run.summary and run.summary.tasks:
         yield "What tuning changed", forgetting(run.summary, run.plan.evaluation.forgetting_threshold)
         yield "Calibration", calibration(run.summary)
@@ -87,7 +85,10 @@ def _sections(run: Run) -> Iterable[tuple[str, Iterable[Element | None]]]:
     yield "The plan", plan(run)
 
 
-def _results(summary: EvaluationSummary | None) -> list[Element | None]:
+def _results(run: Run) -> list[Element | None]:
+    summary = run.summary
+    if summary is None and "summary.json" in run.damaged:
+        return [el("p", "What was measured cannot be read: no accuracy is known.")]
     if summary is None:
         return [el("p", "The questions have not been asked yet: no accuracy is known.")]
     return [*accuracy(summary), *groups(summary), *texts(summary)]

@@ -62,7 +62,7 @@ def read_run(root: Path, ended: StageResult | None = None) -> Run:
     Raises OutputConflict where there is no plan that can be read.
     """
     folder = RunFolder(root)
-    plan = RunPlan.read(folder.plan) if root.is_dir() else None
+    plan = RunPlan.read(folder.plan) if folder.plan.is_file() else None
     if plan is None:
         found = "a plan that cannot be read" if folder.plan.exists() else "no such file"
         remedy = "Name a run's folder: what `medfinetune run` wrote below --output, or what `medfinetune fetch --what all` made."
@@ -80,11 +80,13 @@ def run_of(plan: RunPlan, folder: RunFolder, lineage: Lineage | None = None, end
     changed = changed_answers(plan, folder, damaged)
     contamination = _read(ContaminationReport, folder.contamination, plan, damaged)
     acts, history, judgement = _read(Activations, folder.activations, plan, damaged), read(folder.metrics), judgement_of(plan, folder)
+    if judgement is NOT_JUDGED and folder.gates.exists():
+        damaged.append(folder.gates.name)
     return Run(plan, prepared, summary, lineage, history, tuple(damaged), judgement, ended, privacy, changed, contamination, acts)
 
 
 def _read(kind: type[Kind], file: Path, plan: RunPlan, damaged: list[str]) -> Kind | None:
-    found = kind.read(file)
+    found = kind.read(file) if file.is_file() else None  # to open a pipe would wait for a writer for ever
     if found is not None and found.plan_sha256 == plan.sha256:
         return found
     if file.exists():
