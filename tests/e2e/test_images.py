@@ -1,6 +1,6 @@
 """The images as pods see them: no rights, nothing that builds, a process 1 that loses no signal, and an inventory that names all that is in them.
 
-Of the trainer there are two, one of them without CUDA.
+Of the trainer there are two, one of them without CUDA: a whole run passes on that one too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import pytest
 from cluster.processes import wait_until
 from e2e.cluster_access import SECONDS, Cluster
 from e2e.pods import container, pod_spec
+from e2e.runs import manifest, submit
+from e2e.storage import Volumes
 from medfinetune_api.exits import Exit
 
 INIT = ["dumb-init", "--single-child", "--"]
@@ -108,9 +110,19 @@ def test_the_operators_image_is_small(cluster: Cluster, namespace: str) -> None:
     assert added < MOST_MEBIBYTES
 
 
-def test_the_image_without_cuda_holds_no_library_of_it(cluster: Cluster, namespace: str) -> None:
-    assert int(shell(cluster, namespace, "trainer", OF_CUDA)) > 10
-    assert int(shell(cluster, namespace, "trainer-cpu", OF_CUDA)) == 0
+def test_a_whole_run_passes_without_cuda(operator: Cluster, namespace: str, volumes: Volumes) -> None:
+    """Prepared, trained in 4 bits by a gang of two, evaluated; the image holds no library of CUDA."""
+    assert int(shell(operator, namespace, "trainer", OF_CUDA)) > 10
+    assert int(shell(operator, namespace, "trainer-cpu", OF_CUDA)) == 0
+
+    content = manifest("without-cuda", epochs=1, checkpoint_every=5, tasks={"unseen-en"})
+    content["spec"]["pods"]["image"] = operator.trainer_cpu_image
+    run = submit(operator, volumes.namespace, content)
+    run.wait_until_ended()
+    stages = ("prepare", "train", "evaluate")
+    assert {each["image"] for stage in stages for pod in run.pods(stage) for each in pod["spec"]["containers"]} == {operator.trainer_cpu_image}
+    assert len(run.status()["results"]) == 1
+    assert volumes.find("results", "without-cuda-*/adapter/adapter_model.safetensors")
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -19,7 +19,7 @@ def folder(name: str) -> Path:
 
 
 def store(generation: str) -> Path:
-    """The folder for images of that generation, in place of any other: one holds 17 GB, nearly all of it the trainer's dependencies."""
+    """The folder for images of that generation, in place of any other: one holds 28 GB, nearly all of it the trainers' dependencies."""
     for other in folder("images").glob("store-*"):
         if other.name != f"store-{generation}":
             say(f"removing the images of earlier dependencies, {other}")
