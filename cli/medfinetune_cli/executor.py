@@ -73,7 +73,7 @@ async def _stages(plan: RunPlan, parallelism: ParallelismPlan, file: Path, say: 
             continue
         result = await _stage(stage, plan, parallelism, file, stop, say)
         while (rows := next_micro_batch(plan, result)) is not None:
-            say(f"{stage}: the accelerator's memory ran out; again with {rows} {'row' if rows == 1 else 'rows'} in a pass, and the same steps")
+            say(f"{stage}: the accelerator's memory ran out; again with {rows} {'row' if rows == 1 else 'rows'} in a pass; a step keeps its rows")
             result = await _stage(stage, plan, parallelism, file, stop, say, rows)
         runs.append(StageRun(result, skipped=False))
         if result.exit_code and not (stage is Stage.EVALUATE and result.exit_code == Exit.GATE_FAILED):

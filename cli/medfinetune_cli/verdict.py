@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Sequence
 
+from medfinetune_api.choices import Stage
 from medfinetune_api.exits import FOLLOWING, Exit, exit_of
 from medfinetune_api.results import StageResult
 from pydantic import ValidationError
@@ -45,7 +46,9 @@ def _code(one: Ended) -> Exit:
 def _interrupted(failures: Sequence[Ended]) -> tuple[StageResult, Ended]:
     told = [one for one in failures if one.returncode == Exit.INTERRUPTED]
     speaker = min(told or failures, key=lambda one: one.launch.node)
-    message = "Stopped before it could write a checkpoint; the last complete one stands. Start the run again to continue."
+    training = speaker.launch.stage is Stage.TRAIN
+    before = "Stopped before it could write a checkpoint; the last complete one, if there is any, stands." if training else "Stopped."
+    message = f"{before} Start the run again to continue."
     return (_reported(speaker) if told else None) or _result(speaker, Exit.INTERRUPTED, message), speaker
 
 

@@ -103,7 +103,7 @@ class TrainingSpec(Ruled):
     precision: Precision | None = None
     """Compute type of matrix products: Auto, BF16, FP16 or FP32; adapters and optimizer states stay in fp32. Default: the preset's, or Auto."""
     micro_batch: MicroBatch | None = None
-    """Rows in one forward pass of one rank: Auto, or 1 to 4096. Changes memory and speed, not the result. Default: the preset's, or Auto."""
+    """Rows in one forward pass of one rank: Auto, or 1 to 4096. Changes memory and speed, and what dropout and noise draw. Default: the preset's, or Auto."""
     activation_checkpointing: Toggle | None = None
     """Whether activations are computed again instead of kept: Auto, Enabled or Disabled. Default: the preset's, or Auto."""
     offload: Annotated[tuple[Offload, ...], Field(max_length=2)] = ()

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from medfinetune_api.choices import Stage
@@ -94,6 +95,8 @@ def test_a_second_signal_ends_those_who_do_not_listen(tmp_path: Path) -> None:
     result, _ = verdict(ended, stopped=stopped)
     assert result.exit_code == Exit.INTERRUPTED
     assert "last complete" in result.message
+    preparing = [replace(one, launch=replace(one.launch, stage=Stage.PREPARE)) for one in ended]
+    assert verdict(preparing, stopped=stopped)[0].message == "Stopped. Start the run again to continue."
 
 
 PARENT = """

@@ -274,6 +274,9 @@ def test_prepare_refuses_before_it_reads_anything_at_length(tmp_path: Path) -> N
         prepare.run(plan)
     assert len(str(refused.value)) <= 1000
     assert not plan.folder.root.exists()
+    tight = plan.model_copy(update={"parallelism": plan.parallelism.model_copy(update={"gpu_memory_headroom": 0.999})})
+    with pytest.raises(DoesNotFit, match=r"24\.0 GiB less 99\.9% head-room"):
+        prepare.run(tight)
 
 
 def test_what_is_known_of_the_loss_before_data_is_read() -> None:

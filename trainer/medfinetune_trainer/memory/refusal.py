@@ -51,7 +51,7 @@ def does_not_fit(plan: RunPlan, fit: Fit, found: list[Remedy]) -> DoesNotFit:
     return DoesNotFit(
         "spec.resources.gpuMemory",
         found=f"{gib(memory.total)} a GPU at least ({described(fit.setting)})",
-        expected=f"at most {gib(memory.limit)}: {gib(parallelism.gpu_memory)} less {parallelism.gpu_memory_headroom:.0%} head-room",
+        expected=f"at most {gib(memory.limit)}: {gib(parallelism.gpu_memory)} less {100 * parallelism.gpu_memory_headroom:.6g}% head-room",
         remedy=f"Any one of these fits: {ways}." if ways else "Choose a smaller base: neither more GPUs, shorter rows nor QLoRA is enough.",
     )
 

@@ -24,7 +24,7 @@ OUT_OF_MEMORY = "out_of_memory"
 """Kind of a line in metrics.jsonl that tells of fewer rows, and name of the figure that counts them."""
 
 _FEWER = {
-    Stage.TRAIN: "Lower spec.training.microBatch, or set it to Auto; the steps stay the same.",
+    Stage.TRAIN: "Lower spec.training.microBatch, or set it to Auto; a step keeps its rows.",
     Stage.EVALUATE: "Lower spec.evaluation.batchSize; training need not be repeated.",
 }
 _NOT_ROWS = {

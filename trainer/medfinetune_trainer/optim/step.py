@@ -2,7 +2,7 @@
 
 The loss is the mean over the loss tokens of the whole window over all ranks, whose number is known before the first backward pass; gradients are summed over
 the ranks, once, in the last. Random state is seeded by (seed, step, micro-batch), never by rank. So a step's gradient is the same whatever the world size, and
-but for dropout, whose masks are drawn for a micro-batch as a whole, whatever the micro-batch.
+but for dropout and NEFTune, which draw for a micro-batch as a whole, whatever the micro-batch.
 """
 
 from __future__ import annotations
