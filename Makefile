@@ -24,7 +24,7 @@ run-real: $(VENV)/.trainer    ## Train and evaluate on real MedQA and KorMedMCQA
 BROWSER := chromium fonts-noto-cjk
 test: $(VENV)/.dev    ## Install, then pass the tests
 	-tests/packages.sh $(BROWSER)
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 15
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 15
 
 # Only where it is given to make itself: a KUBECONFIG of the caller's shell names a cluster that is not for tests.
 E2E_KUBECONFIG := $(if $(filter command line,$(origin KUBECONFIG)),$(KUBECONFIG))
