@@ -69,6 +69,8 @@ class Contract(BaseModel):
     @classmethod
     def read(cls, file: Path) -> Self | None:
         """The model in a JSON file; None where there is no such file, or it is damaged. Any other OSError passes."""
+        if not file.is_file():  # to open a pipe would wait for a writer for ever
+            return None
         try:
             return cls.model_validate_json(file.read_bytes())
         except (FileNotFoundError, ValidationError):

@@ -53,8 +53,7 @@ NOT_JUDGED = Judgement()
 def judgement_of(plan: RunPlan, folder: RunFolder | None = None) -> Judgement:
     """As it stands in the run's folder, or in `folder` where the run was fetched elsewhere."""
     at = folder or plan.folder
-    report = GateReport.read(at.gates) if at.gates.is_file() else None
-    release = Release.read(at.release) if at.release.is_file() else None
+    report, release = GateReport.read(at.gates), Release.read(at.release)
     if report is None or report.plan_sha256 != plan.sha256:
         return NOT_JUDGED
     counts = release is not None and release.plan_sha256 == plan.sha256 and not at.quarantine.exists()

@@ -62,7 +62,7 @@ def read_run(root: Path, ended: StageResult | None = None) -> Run:
     Raises OutputConflict where there is no plan that can be read.
     """
     folder = RunFolder(root)
-    plan = RunPlan.read(folder.plan) if folder.plan.is_file() else None
+    plan = RunPlan.read(folder.plan) if root.is_dir() else None
     if plan is None:
         found = "a plan that cannot be read" if folder.plan.exists() else "no such file"
         remedy = "Name a run's folder: what `medfinetune run` wrote below --output, or what `medfinetune fetch --what all` made."
@@ -86,7 +86,7 @@ def run_of(plan: RunPlan, folder: RunFolder, lineage: Lineage | None = None, end
 
 
 def _read(kind: type[Kind], file: Path, plan: RunPlan, damaged: list[str]) -> Kind | None:
-    found = kind.read(file) if file.is_file() else None  # to open a pipe would wait for a writer for ever
+    found = kind.read(file)
     if found is not None and found.plan_sha256 == plan.sha256:
         return found
     if file.exists():
