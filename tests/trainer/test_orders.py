@@ -24,7 +24,8 @@ from medfinetune_trainer.evaluation.questions import read_questions
 from medfinetune_trainer.evaluation.statistics import wilson_interval
 from medfinetune_trainer.evaluation.summary import summarise
 from medfinetune_trainer.optim.ranks import Ranks
-from medfinetune_trainer.stages.ask import ask, questions_of
+from medfinetune_trainer.stages.ask import ask
+from medfinetune_trainer.stages.asked import questions_of
 from medfinetune_trainer.stages.prepared import require_prepared
 from support.evaluation import EXAMPLE, KORMEDMCQA, MEDQA, evaluation_plan, mark_prepared, task, tiny_base
 from support.models import adapted, save_adapter

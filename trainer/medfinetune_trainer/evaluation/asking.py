@@ -11,10 +11,11 @@ from medfinetune_api.plan_evaluation import TaskPlan
 
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.evaluation.entities import Entities
-from medfinetune_trainer.evaluation.exams import exam_tasks, name_of_removed
+from medfinetune_trainer.evaluation.exams import exam_tasks
 from medfinetune_trainer.evaluation.glossary import Glossary, glossary_of
 from medfinetune_trainer.evaluation.harness import ExamTask
 from medfinetune_trainer.evaluation.letters_written import LetterTask
+from medfinetune_trainer.evaluation.names import name_of_removed
 from medfinetune_trainer.evaluation.questions import Questions, prompt_template
 from medfinetune_trainer.evaluation.text_metrics import TextMeasures
 from medfinetune_trainer.evaluation.text_task import TextTask

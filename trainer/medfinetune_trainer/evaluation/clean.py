@@ -13,7 +13,7 @@ from medfinetune_api.results_evaluation import Clean, CleanText, EvaluationSumma
 
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.answers import Answer, read_answers
-from medfinetune_trainer.evaluation.exams import name_of_removed
+from medfinetune_trainer.evaluation.names import name_of_removed
 from medfinetune_trainer.evaluation.questions import Questions
 from medfinetune_trainer.evaluation.statistics import score
 from medfinetune_trainer.evaluation.summary import staying

@@ -8,18 +8,9 @@ from medfinetune_api.plan_evaluation import TaskPlan
 
 from medfinetune_trainer.data.records import Record
 from medfinetune_trainer.evaluation.harness import ExamTask
-from medfinetune_trainer.evaluation.orders import in_other_orders, name_in_orders
+from medfinetune_trainer.evaluation.names import name_in_orders
+from medfinetune_trainer.evaluation.orders import in_other_orders
 from medfinetune_trainer.evaluation.questions import prompt_template
-
-
-def task_names(task: TaskPlan) -> list[str]:
-    """Names of the harness's tasks that `task` becomes."""
-    return [task.name] if task.option_orders == 1 else [task.name, name_in_orders(task.name)]
-
-
-def name_of_removed(task: str) -> str:
-    """Under which name the harness asks the questions of `task` that are removed from its result: no task of a manifest has a dot."""
-    return f"{task}.removed"
 
 
 def exam_tasks(task: TaskPlan, asked: Sequence[Record], seed: int) -> list[ExamTask]:

@@ -63,11 +63,6 @@ def in_other_orders(asked: Iterable[Record], orders: int, seed: int) -> tuple[li
     return [record for record, _ in pairs], [order for _, order in pairs]
 
 
-def name_in_orders(task: str) -> str:
-    """Under which name the harness asks the other orders of `task`: no task of a manifest has a dot."""
-    return f"{task}.orders"
-
-
 def orders_summary(orders: int, in_file: Iterable[Mapping[str, Any]], in_others: Iterable[Mapping[str, Any]]) -> Orders:
     """What answers in several orders show, from the samples of the file's order and of the others.
 

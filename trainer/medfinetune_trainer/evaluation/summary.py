@@ -22,7 +22,8 @@ from medfinetune_trainer.evaluation.calibration import abstention, calibration, 
 from medfinetune_trainer.evaluation.comparison import compare, corrected
 from medfinetune_trainer.evaluation.forgetting import changes
 from medfinetune_trainer.evaluation.groups import compare_by_group, score_by_group
-from medfinetune_trainer.evaluation.orders import name_in_orders, orders_summary
+from medfinetune_trainer.evaluation.names import name_in_orders
+from medfinetune_trainer.evaluation.orders import orders_summary
 from medfinetune_trainer.evaluation.statistics import score, score_by
 from medfinetune_trainer.evaluation.text_results import letter_answer, text_answer, text_scores
 

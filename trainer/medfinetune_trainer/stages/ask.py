@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from medfinetune_api.choices import Sharding
-from medfinetune_api.errors import OutputConflict
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.results import Prepared
 from medfinetune_api.results_activation import Activations
@@ -22,21 +21,21 @@ from torch import nn
 from transformers.utils.logging import disable_progress_bar
 
 from medfinetune_trainer.artifacts.files import write_text
-from medfinetune_trainer.contamination.record import asks_contaminated, contaminated
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.evaluation import results
 from medfinetune_trainer.evaluation.activation import activation
 from medfinetune_trainer.evaluation.asking import asked_of, headlines
-from medfinetune_trainer.evaluation.exams import name_of_removed, task_names
 from medfinetune_trainer.evaluation.generation import WritingModel
 from medfinetune_trainer.evaluation.harness import ExamTask, ask_and_describe
-from medfinetune_trainer.evaluation.questions import Questions, read_questions
+from medfinetune_trainer.evaluation.names import name_of_removed, task_names
+from medfinetune_trainer.evaluation.questions import Questions
 from medfinetune_trainer.model.build import build
 from medfinetune_trainer.model.folder import model_folder
 from medfinetune_trainer.model.full import Full
 from medfinetune_trainer.model.precision import compute_dtype
 from medfinetune_trainer.model.tuned import tuning_of
 from medfinetune_trainer.optim.ranks import Ranks
+from medfinetune_trainer.stages.asked import questions_of, trained_folder
 from medfinetune_trainer.telemetry.log import say
 from medfinetune_trainer.telemetry.questions import QuestionCount
 
@@ -58,20 +57,6 @@ def ask(plan: RunPlan, prepared: Prepared, ranks: Ranks, device: torch.device, f
         tasks = [exam for task in plan.evaluation.tasks for exam in asked_of(plan, task, questions[task.name])]
         _ask_variants(plan, missing, questions, tasks, ranks, device, QuestionCount(folder, len(missing) * sum(exam.count for exam in tasks)))
     return {}
-
-
-def questions_of(plan: RunPlan) -> dict[str, Questions]:
-    """The questions of every task that are asked, by its name. Raises InvalidData; OutputConflict where prepare's comparison with the records is missing."""
-    alike, ask_alike, mount, seed = contaminated(plan), asks_contaminated(plan), Path(plan.mounts.data), plan.training.seed
-    return {task.name: read_questions(task, mount, seed, alike.get(task.name), ask_alike) for task in plan.evaluation.tasks}
-
-
-def trained_folder(plan: RunPlan) -> Path:
-    """What was trained, released, in quarantine, or neither yet. Raises OutputConflict where there is nothing."""
-    for folder in (plan.folder.released(plan.tuning.method), plan.folder.quarantine, plan.folder.final):
-        if folder.exists():
-            return folder
-    raise OutputConflict(str(plan.folder.final), found="no such folder", expected="train complete", remedy="Run the stage train of this plan first.")
 
 
 def _missing(plan: RunPlan, questions: Asked) -> list[str]:

@@ -5,7 +5,7 @@ or `model/` of method Full), the merged model where the manifest asks for one, t
 what is missing of these, in this order. Where a gate fails, the name is `quarantine/`, nothing is merged, and the stage ends with GATE_FAILED.
 
 One process asks, however many trained; where the executor's torchrun variables name more ranks, a gang does (`agent`), for a base that does not fit one GPU.
-Node 0 then goes on alone.
+Node 0 then goes on alone. What asks and what merges is imported by whoever does it: an agent would hold the harness and the model's libraries beside its ranks.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from medfinetune_trainer.gates.quarantine import is_stopped, quarantine
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.report.forgetting import told
 from medfinetune_trainer.stages.agent import run_gang
-from medfinetune_trainer.stages.ask import ask, questions_of, trained_folder
-from medfinetune_trainer.stages.merging import deliver_merged
+from medfinetune_trainer.stages.asked import questions_of, trained_folder
+from medfinetune_trainer.stages.imports import stage_module
 from medfinetune_trainer.stages.node import Node
 from medfinetune_trainer.stages.prepared import is_delivered, require_base, require_prepared
 from medfinetune_trainer.stages.telling import begin_anew, put_card, tell
@@ -84,7 +84,7 @@ def _ask(plan: RunPlan, node: Node) -> StageResult | None:
         outcome = run_gang(plan, Stage.EVALUATE, node)
         return outcome.result(Stage.EVALUATE) if outcome.exit_code else None
     with serving_if_asked(Stage.EVALUATE) as folder:
-        ask(plan, prepared, Ranks.here(), _device(plan), folder)
+        stage_module("ask").ask(plan, prepared, Ranks.here(), _device(plan), folder)
     return None
 
 
@@ -102,7 +102,7 @@ def _release(plan: RunPlan, summary: EvaluationSummary) -> None:
         put_card(plan, summary, trained, whole=released == plan.folder.model)
         rename_folder(trained, released)
     if not all(folder.exists() for folder in plan.delivered):
-        deliver_merged(plan, summary)
+        stage_module("merging").deliver_merged(plan, summary)
 
 
 def _keep_back(plan: RunPlan, summary: EvaluationSummary) -> None:
