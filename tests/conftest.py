@@ -17,6 +17,7 @@ from hypothesis import settings
 from support.warm import WarmProgram
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")  # as every stage has it: the import of bitsandbytes is 5 CPU seconds shorter
 settings.register_profile("medfinetune", deadline=None)
 settings.load_profile("medfinetune")
 gc.disable()
