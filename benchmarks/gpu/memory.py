@@ -2,7 +2,7 @@
 
 On CUDA: Gemma 3 4B and Llama 3 8B, QLoRA and LoRA, with and without activation checkpointing, one and two rows of 2,048 tokens, by torch.cuda's own peak. Only
 the first layers of each are built, so that it takes seconds: one layer takes what another does, and the plan is asked about the same few. On a CPU the same
-script runs in miniature, and builds and steps without a peak to compare with (tests/trainer/test_memory_plan.py has one). Not run on a GPU yet.
+script runs in miniature, and builds and steps without a peak to compare with (tests/trainer/test_memory_measured.py has one). Not run on a GPU yet.
 """
 
 from __future__ import annotations

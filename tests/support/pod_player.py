@@ -65,7 +65,7 @@ Script = Callable[[Part], Act]
 
 @dataclass
 class PodPlayer:
-    """Plays every pod of a control plane; `scripts` by name of the run, and `otherwise` for the rest."""
+    """Plays every pod that an operator's Jobs made on a control plane; `scripts` by name of the run, and `otherwise` for the rest."""
 
     api: Api
     otherwise: Script = lambda part: SUCCEEDS
@@ -85,7 +85,7 @@ class PodPlayer:
         """Play until `end`; the API server may go and come back."""
         while not self._over:
             try:
-                found = self.api.send("GET", f"{CORE}/pods?labelSelector={RUN_LABEL}")
+                found = self.api.send("GET", f"{CORE}/pods?labelSelector={RUN_LABEL},{INDEX_LABEL}")
                 with self._lock:
                     self._pods = {}
                     for pod in found["items"]:
@@ -103,7 +103,7 @@ class PodPlayer:
 
     def _saw(self, event: Json) -> None:
         pod = event["object"]
-        if RUN_LABEL not in pod.get("metadata", {}).get("labels", {}) or event["type"] == "BOOKMARK":
+        if event["type"] == "BOOKMARK" or not {RUN_LABEL, INDEX_LABEL} <= pod["metadata"].get("labels", {}).keys():
             return
         with self._lock:
             if event["type"] == "DELETED":

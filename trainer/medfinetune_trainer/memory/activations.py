@@ -1,5 +1,5 @@
 """What autograd keeps of a forward pass until the backward pass, in bytes a token: read off this trainer's modules, operation by operation, and checked against
-measured peaks (tests/trainer/test_memory_plan.py).
+measured peaks (tests/trainer/test_memory_measured.py).
 
 Kept are: of a norm its input in fp32; of a gated network its gate before and after the activation and its other half; of attention query, key and value with
 key-value heads repeated, output and one fp32 log-sum a head (no scores: varlen attention and SDPA compute them again); of LoRA the input of A, which is each
