@@ -161,7 +161,8 @@ class ControlPlane:
             self._launch("kube-scheduler", flags.scheduler(self.kubeconfig))
 
     def _launch(self, name: str, arguments: Sequence[str]) -> Server:
-        self.servers[name] = Server([program(self._programs.get(name, name)), *arguments], self.folder / f"{name}.log", os.environ | {"NO_PROXY": "*"})
+        frugal = {"NO_PROXY": "*", "GOGC": "400"}  # an eighth of its processor time is the collector's, and memory is there
+        self.servers[name] = Server([program(self._programs.get(name, name)), *arguments], self.folder / f"{name}.log", os.environ | frugal)
         return self.servers[name]
 
 
