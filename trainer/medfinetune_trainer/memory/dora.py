@@ -1,7 +1,7 @@
 """What DoRA takes more than LoRA, in bytes: the norm of W + s B A is taken of whole matrices, and PEFT has the adapter's product by feeding it an identity.
 
-Read off `DoraLinearLayer.forward` and `DoraLinearVariant.forward` of PEFT 0.21, and checked against measured peaks (tests/trainer/test_memory_measured.py). For a
-layer with `inputs` and `outputs`, one after another:
+Read off `DoraLinearLayer.forward` and `DoraLinearVariant.forward` of PEFT 0.21, and checked against measured peaks (tests/trainer/test_memory_measured.py).
+For a layer with `inputs` and `outputs`, one after another:
 
 - the product: an identity of `inputs` x `inputs`, in the type that A has where PEFT reads it, with its copy in the compute type under autocast; B A of it. The
   product's graph keeps the identity until the layer is done.
