@@ -161,8 +161,7 @@ class ControlPlane:
             self._launch("kube-scheduler", flags.scheduler(self.kubeconfig))
 
     def _launch(self, name: str, arguments: Sequence[str]) -> Server:
-        frugal = {"NO_PROXY": "*", "GOGC": "400"}  # an eighth of its processor time is the collector's, and memory is there
-        self.servers[name] = Server([program(self._programs.get(name, name)), *arguments], self.folder / f"{name}.log", os.environ | frugal)
+        self.servers[name] = Server([program(self._programs.get(name, name)), *arguments], self.folder / f"{name}.log", os.environ | {"NO_PROXY": "*"})
         return self.servers[name]
 
 
