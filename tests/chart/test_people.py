@@ -12,10 +12,11 @@ from cluster.control_plane import ControlPlane
 from cluster.processes import wait_until
 from medfinetune_api.spec import API_VERSION, KIND
 from medfinetune_cli.fetched import RIGHTS
+from medfinetune_cli.main import app
 from support.chart import RELEASE, Manifest, only
 from support.cluster_cli import SUCCEEDED, TRAINING, ClusterCli
 from support.rights import POLICIES, ROLES, Reviewer, Right, of_chart, put, rights_of
-from support.warm import WarmProgram
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 ROLE_OF = {"editor": "medfinetune-editor", "viewer": "medfinetune-viewer", "releaser": "medfinetune-releaser", "clerk": "edit", "reader": "view"}
@@ -24,7 +25,7 @@ RELEASABLE = {"admissionPolicies": {"release": {"enabled": True}}}
 
 
 @pytest.fixture(scope="module")
-def ward(tmp_path_factory: pytest.TempPathFactory, warm: WarmProgram) -> Iterator[ClusterCli]:
+def ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterCli]:
     """A namespace in which each of these users has one role."""
     with ControlPlane(tmp_path_factory.mktemp("people"), users=dict.fromkeys(ROLE_OF, ())) as cluster, cluster.namespace() as home:
         put(cluster, of_chart("ClusterRole", **RELEASABLE))
@@ -32,7 +33,7 @@ def ward(tmp_path_factory: pytest.TempPathFactory, warm: WarmProgram) -> Iterato
             cluster.kubectl("create", "rolebinding", user, "--namespace", home, "--clusterrole", role, "--user", user)
         reviewer = Reviewer(cluster)
         wait_until("roles to count, and to be joined", lambda: all(reviewer.may(user, home, (*RUNS, "get")) for user in ROLE_OF))
-        yield ClusterCli(cluster, home, warm)
+        yield ClusterCli(cluster, home)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,10 @@ def documented(role: str) -> set[Right]:
 
 
 def medfinetune(ward: ClusterCli, user: str, *arguments: str | Path) -> tuple[int, str]:
-    """Exit code and words of the command line."""
-    done = ward.run(*arguments, kubeconfig=ward.plane.kubeconfig_for(user, ward.namespace))
-    return done.returncode, done.stdout + done.stderr
+    """Exit code and words of the command line, called in this process: each of its own would take seconds to import Kubernetes' client."""
+    whose = ("--kubeconfig", ward.plane.kubeconfig_for(user, ward.namespace))
+    done = CliRunner().invoke(app, [str(each) for each in (*arguments, *whose)], env={"NO_PROXY": "*", "COLUMNS": "240"})
+    return done.exit_code, done.output
 
 
 def kubectl(ward: ClusterCli, user: str, *arguments: str | Path) -> str:

@@ -12,7 +12,6 @@ from cluster.control_plane import ControlPlane
 from cluster.credentials import VISITOR
 from cluster.processes import free_port
 from support.cluster_cli import ClusterCli
-from support.warm import WarmProgram
 
 
 def changed(kubeconfig: Path, folder: Path, kind: str, **values: Any) -> Path:
@@ -111,8 +110,8 @@ def bare(tmp_path: Path) -> Iterator[ControlPlane]:
         yield plane
 
 
-def test_a_cluster_without_the_resource_says_what_to_install(bare: ControlPlane, warm: WarmProgram, tmp_path: Path) -> None:
-    cli = ClusterCli(bare, "default", warm)
+def test_a_cluster_without_the_resource_says_what_to_install(bare: ControlPlane, tmp_path: Path) -> None:
+    cli = ClusterCli(bare, "default")
     for verb in (("status",), ("status", "ward"), ("submit", cli.written(tmp_path))):
         code, problem = refusal(cli, *verb)
         assert (code, problem["reason"]) == (2, "NotInstalled")

@@ -14,9 +14,8 @@ from cluster.control_plane import ControlPlane
 from cluster.credentials import ADMIN
 from medfinetune_api.conditions import ConditionReason, ConditionStatus, ConditionType
 from medfinetune_api.objects import ATTEMPT_LABEL, CONTAINER, INDEX_LABEL, RUN_LABEL, STAGE_LABEL, UID_LABEL
-from support.cli import command
+from support.cli import SECONDS, command
 from support.manifests import minimal_manifest
-from support.warm import WarmProgram
 
 THEN = "2026-03-01T08:00:00Z"
 SHA = "ab" * 32
@@ -27,8 +26,8 @@ OWN = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capab
 class ClusterCli:
     """`medfinetune` as a person with `kubeconfig` calls it, and the administrator's hands for what operator and node would write."""
 
-    def __init__(self, plane: ControlPlane, namespace: str, program: WarmProgram) -> None:
-        self.plane, self.namespace, self._program = plane, namespace, program
+    def __init__(self, plane: ControlPlane, namespace: str) -> None:
+        self.plane, self.namespace = plane, namespace
         self.kubeconfig = plane.kubeconfig_for(ADMIN, namespace)
 
     def environment(self, kubeconfig: Path | None = None) -> dict[str, str]:
@@ -36,7 +35,9 @@ class ClusterCli:
 
     def run(self, *arguments: str | Path, kubeconfig: Path | None = None, input: str | None = None) -> subprocess.CompletedProcess[str]:
         """The program to its end; a stack trace is a failure of whatever test asked."""
-        done = self._program.run([*map(str, arguments)], self.environment(kubeconfig), input or "")
+        done = subprocess.run(
+            command(*arguments), capture_output=True, text=True, env=self.environment(kubeconfig), input=input or "", timeout=SECONDS, check=False
+        )
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
