@@ -8,6 +8,8 @@ CHART := charts/medfinetune
 PROGRAM = PYTHONPATH=tests $(BIN)/python -m cluster.programs --run
 # Real data for tests and benchmarks, where it lies beside the clone; see docs/development.md.
 export MEDFINETUNE_TEST_DATA ?= $(realpath ../shared/data)
+# Bytecode is kept, whatever the caller's environment says: a rank that compiles its libraries anew imports for 10 CPU seconds, and for 5 that finds them compiled.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: run run-real test e2e lint format locks generate picture images images-bundle clean help
 

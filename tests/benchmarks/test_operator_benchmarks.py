@@ -21,7 +21,6 @@ from benchmarks.operator_chaos.verdict import Verdict, judge, read_history
 from benchmarks.operator_setup import RUNS, Rest
 
 ROOT = Path(__file__).parents[2]
-JOBS, PODS = "/apis/batch/v1/namespaces/default/jobs", "/api/v1/namespaces/default/pods"
 
 
 def last_line(module: str, *arguments: str) -> tuple[int, str]:
@@ -52,9 +51,11 @@ def test_every_run_gets_its_job_and_a_new_operator_writes_nothing(tmp_path: Path
 class Witnessed:
     """A namespace with one run and no operator: whatever happens, the test does it. `verdict` is what the witness makes of it."""
 
-    def __init__(self, rest: Rest, history: Path) -> None:
+    def __init__(self, rest: Rest, namespace: str, history: Path) -> None:
         self._rest, self._history = rest, history
-        self.run = rest.request("POST", f"{RUNS}/namespaces/default/medfinetunes", minimal_manifest())
+        self._runs, self._jobs = f"{RUNS}/namespaces/{namespace}/medfinetunes", f"/apis/batch/v1/namespaces/{namespace}/jobs"
+        self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self.run = rest.request("POST", self._runs, minimal_manifest())
 
     def job(self, stage: str, number: int) -> dict[str, Any]:
         """Create a Job as the operator would."""
@@ -62,39 +63,37 @@ class Witnessed:
         labels = {RUN_LABEL: meta["name"], UID_LABEL: meta["uid"], STAGE_LABEL: stage, ATTEMPT_LABEL: str(number)}
         template = {"metadata": {"labels": labels}, "spec": {"restartPolicy": "Never", "containers": [{"name": "trainer", "image": "none"}]}}
         body = {"metadata": {"name": f"run-{stage}-a{number}", "labels": labels}, "spec": {"backoffLimit": 0, "template": template}}
-        return self._rest.request("POST", JOBS, body)
+        return self._rest.request("POST", self._jobs, body)
 
     def end_pod(self, job: dict[str, Any], code: int) -> None:
         """Let the Job's pod end as a kubelet would say it, and wait for the Job to take notice."""
         query = {"labelSelector": f"batch.kubernetes.io/controller-uid={job['metadata']['uid']}"}
-        wait_until("the pod", lambda: bool(self._rest.request("GET", PODS, **query)["items"]))
-        name = self._rest.request("GET", PODS, **query)["items"][0]["metadata"]["name"]
+        wait_until("the pod", lambda: bool(self._rest.request("GET", self._pods, **query)["items"]))
+        name = self._rest.request("GET", self._pods, **query)["items"][0]["metadata"]["name"]
         state = {"name": "trainer", "image": "none", "imageID": "", "ready": False, "restartCount": 0, "state": {"terminated": {"exitCode": code}}}
-        self._rest.request("PATCH", f"{PODS}/{name}/status", {"status": {"phase": "Failed" if code else "Succeeded", "containerStatuses": [state]}})
-        path = f"{JOBS}/{job['metadata']['name']}"
+        self._rest.request("PATCH", f"{self._pods}/{name}/status", {"status": {"phase": "Failed" if code else "Succeeded", "containerStatuses": [state]}})
+        path = f"{self._jobs}/{job['metadata']['name']}"
         wait_until("the Job's end", lambda: "conditions" in self._rest.request("GET", path)["status"])
         wait_until("its last condition", lambda: self._rest.request("GET", path)["status"]["conditions"][-1]["type"] in ("Complete", "Failed"))
 
     def status(self, **status: Any) -> None:
         """Write the run's status as the operator would."""
-        path = f"{RUNS}/namespaces/default/medfinetunes/{self.run['metadata']['name']}/status"
-        self.run = self._rest.request("PATCH", path, {"status": status})
+        self.run = self._rest.request("PATCH", f"{self._runs}/{self.run['metadata']['name']}/status", {"status": status})
 
     def verdict(self) -> Verdict:
         """What the witness makes of everything so far."""
-        mark = self._rest.request(
-            "PATCH", f"{RUNS}/namespaces/default/medfinetunes/run", {"metadata": {"labels": {"mark": self.run["metadata"]["resourceVersion"]}}}
-        )
-        jobs = self._rest.request("GET", JOBS)["items"]
+        mark = self._rest.request("PATCH", f"{self._runs}/run", {"metadata": {"labels": {"mark": self.run["metadata"]["resourceVersion"]}}})
+        jobs = self._rest.request("GET", self._jobs)["items"]
         awaited = {body["metadata"]["resourceVersion"] for body in (mark, *jobs)}
         wait_until("the witness", lambda: awaited <= {change["object"]["metadata"]["resourceVersion"] for change in read_history(self._history)})
         return judge(read_history(self._history))
 
 
 @pytest.fixture
-def witnessed(tmp_path: Path) -> Iterator[Witnessed]:
-    with ControlPlane(tmp_path) as cluster, recorded(cluster.kubeconfig, "default", tmp_path / "history.jsonl"):
-        yield Witnessed(Rest(cluster.kubeconfig), tmp_path / "history.jsonl")
+def witnessed(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Witnessed]:
+    history = tmp_path / "history.jsonl"
+    with control_plane.namespace() as namespace, recorded(control_plane.kubeconfig, namespace, history):
+        yield Witnessed(Rest(control_plane.kubeconfig), namespace, history)
 
 
 def attempt(job: dict[str, Any], **fields: Any) -> dict[str, Any]:

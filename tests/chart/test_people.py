@@ -12,11 +12,9 @@ from cluster.control_plane import ControlPlane
 from cluster.processes import wait_until
 from medfinetune_api.spec import API_VERSION, KIND
 from medfinetune_cli.fetched import RIGHTS
-from medfinetune_cli.main import app
 from support.chart import RELEASE, Manifest, only
 from support.cluster_cli import SUCCEEDED, TRAINING, ClusterCli
 from support.rights import POLICIES, ROLES, Reviewer, Right, of_chart, put, rights_of
-from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 ROLE_OF = {"editor": "medfinetune-editor", "viewer": "medfinetune-viewer", "releaser": "medfinetune-releaser", "clerk": "edit", "reader": "view"}
@@ -49,10 +47,9 @@ def documented(role: str) -> set[Right]:
 
 
 def medfinetune(ward: ClusterCli, user: str, *arguments: str | Path) -> tuple[int, str]:
-    """Exit code and words of the command line, called in this process: each of its own would take seconds to import Kubernetes' client."""
-    whose = ("--kubeconfig", ward.plane.kubeconfig_for(user, ward.namespace))
-    done = CliRunner().invoke(app, [str(each) for each in (*arguments, *whose)], env={"NO_PROXY": "*", "COLUMNS": "240"})
-    return done.exit_code, done.output
+    """Exit code and words of the command line."""
+    done = ward.run(*arguments, kubeconfig=ward.plane.kubeconfig_for(user, ward.namespace))
+    return done.returncode, done.stdout + done.stderr
 
 
 def kubectl(ward: ClusterCli, user: str, *arguments: str | Path) -> str:
