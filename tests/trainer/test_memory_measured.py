@@ -77,6 +77,8 @@ CASES = [
     Case("llama", Method.QLORA, False, 1, 256, rank=64, optimizer=OptimizerType.ADAMW_8BIT),
     Case("llama", Method.QLORA, False, 1, 512, dropout=0.05, offload=(Offload.ACTIVATIONS,)),
     Case("gemma3", Method.FULL, True, 1, 512, offload=(Offload.ACTIVATIONS,)),
+    Case("gemma3", Method.QLORA, False, 1, 512, dropout=0.05, dora=True, offload=(Offload.ACTIVATIONS,)),
+    Case("llama", Method.LORA, False, 1, 512, dora=True, offload=(Offload.ACTIVATIONS,), dtype=torch.bfloat16),
 ]
 BITSANDBYTES_MAPS = 2 * 256 * 4
 """Of 8-bit states: what each of 256 codes stands for, once for either moment; the plan leaves them out."""

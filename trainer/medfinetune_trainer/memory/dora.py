@@ -16,7 +16,7 @@ from __future__ import annotations
 from medfinetune_api.choices import Quantization, Sharding
 
 from medfinetune_trainer.memory.activations import FP32, mask_bytes, widened
-from medfinetune_trainer.memory.buffers import fetches
+from medfinetune_trainer.memory.buffers import fetched_bytes, fetches
 from medfinetune_trainer.memory.job import Job, Setting
 from medfinetune_trainer.memory.shape import Linear, ModelShape
 from medfinetune_trainer.memory.trained import targets
@@ -43,6 +43,23 @@ def kept_weight_bytes(shape: ModelShape, job: Job, setting: Setting) -> int:
     weights = {name: shape.linears[name].weights for name in targets(shape, lora)}
     layers, first = (1, 0) if setting.checkpointing else (shape.layers, sum(weights.get(name, 0) for name in ATTENTION[:3]))
     return job.compute_bytes * (layers * sum(weights.values()) - first)
+
+
+def gradient_beside_fetched_bytes(shape: ModelShape, job: Job, setting: Setting) -> int:
+    """In the backward pass of gate or up, where what is kept is fetched from the host: all that is there beside both halves' fetched values; 0 elsewhere.
+
+    Of each token six values of their own width with the fetched ones, and four of the stream's; with dropout one more of either. Their weight, dequantised
+    where it is NF4, and in the adapters' type; there again, where that is another. Read off measured peaks at three widths, in fp32 and bf16.
+    """
+    lora = job.tuning.lora
+    if lora is None or not lora.use_dora or not fetches(job, setting) or targets(shape, lora).isdisjoint(FEED_FORWARD[:2]):
+        return 0
+    number, plain = FP32 if widened(job) else job.compute_bytes, job.compute_bytes
+    wide, narrow = 3 * number + 3 * plain + plain * bool(lora.dropout), 2 * number + 2 * plain + number * bool(lora.dropout)
+    weight = (plain if job.tuning.quantization is Quantization.NF4 else 0) + (2 * number if widened(job) else number)
+    tokens = setting.micro_batch * job.row_tokens
+    there = tokens * (wide * shape.intermediate + narrow * shape.hidden) + weight * shape.linears[FEED_FORWARD[0]].weights
+    return there - fetched_bytes(shape, job, setting)
 
 
 def _of_layer(linear: Linear, job: Job, setting: Setting) -> int:

@@ -20,7 +20,7 @@ from medfinetune_api.results import MemoryEstimate
 
 from medfinetune_trainer.memory.activations import FP32, Kept, kept, stream_bytes
 from medfinetune_trainer.memory.buffers import cache_bytes, cast_bytes, fetched_bytes, fetches, gathered_bytes, gradient_bytes
-from medfinetune_trainer.memory.dora import kept_weight_bytes, product_bytes
+from medfinetune_trainer.memory.dora import gradient_beside_fetched_bytes, kept_weight_bytes, product_bytes
 from medfinetune_trainer.memory.frozen import frozen
 from medfinetune_trainer.memory.job import Job, Setting
 from medfinetune_trainer.memory.shape import ModelShape
@@ -65,7 +65,8 @@ class _Moments:
 
     def backward(self) -> dict[str, float]:
         """In the last decoder layer, which is the first of the backward pass."""
-        buffers = gradient_bytes(self.shape, self.job, self.setting) + self._standing
+        of_dora = gradient_beside_fetched_bytes(self.shape, self.job, self.setting)
+        buffers = max(gradient_bytes(self.shape, self.job, self.setting), of_dora) + self._standing
         return self._in_a_pass() | {"activations": self._in_a_layer, "logits": 0.0, "buffers": buffers}
 
     def scattered(self) -> dict[str, float]:
