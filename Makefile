@@ -89,6 +89,7 @@ locks: $(VENV)/.build    ## Resolve the locked versions anew
 
 clean:           ## Remove what make made
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -r {} +
 
 # The stamps: one an environment, renewed when its lock changes.
 $(VENV)/.build: locks/build.txt

@@ -189,5 +189,7 @@ class Prepared(Contract):
     """Share of an epoch's tokens that carry loss, 0 to 1."""
     weights_sha256: Sha256
     """Hash of the base's weights, as `spec.model.sha256` has it; train and evaluate refuse any other."""
+    tasks_sha256: Annotated[Mapping[Name, Sha256], Field(max_length=ENTRIES)]
+    """Hash of each task's file, by the task's name; evaluate refuses any other, because what was compared with the training records was this one."""
     initial_adapter_sha256: Sha256 | None = None
     """Hash of the weights file that training starts from; train refuses any other. Absent where it starts with a new adapter."""

@@ -217,6 +217,11 @@ def test_marks_that_were_damaged_are_made_anew(story: Story) -> None:
     assert again.returncode == 0, again.stderr
     assert [stage["skipped"] for stage in json.loads(again.stdout)["stages"]] == [False, True, False, False]
     assert [mark.read_bytes() for mark in marks] == before
+    story.folder.prepared.write_text("", encoding="utf-8")
+    again = medfinetune("-o", "json", *story.arguments)
+    assert [stage["skipped"] for stage in json.loads(again.stdout)["stages"]] == [False, True, False, False]
+    verified = medfinetune("verify", story.folder.root)
+    assert (again.returncode, verified.returncode) == (0, 0), verified.stdout + verified.stderr
 
 
 def test_two_runs_of_one_folder_exclude_each_other(story: Story) -> None:

@@ -12,6 +12,7 @@ from medfinetune_api.plan_data import SourcePlan
 from medfinetune_api.plan_evaluation import TaskPlan
 from medfinetune_api.plan_training import CheckpointPlan
 from medfinetune_api.results import Chosen, PackingReport, Prepared
+from medfinetune_trainer.evaluation.questions import file_sha256
 from medfinetune_trainer.model.fingerprint import weights_sha256
 from support.plans import data_plan, evaluation_part, parallelism_plan, task_plan, training_plan, tuning_plan
 from tiny_base import build
@@ -92,6 +93,7 @@ def mark_prepared(plan: RunPlan) -> None:
         total_steps=0,
         loss_token_share=0,
         weights_sha256=weights_sha256(Path(plan.mounts.models, plan.model.path)),
+        tasks_sha256={task.name: file_sha256(task, Path(plan.mounts.data)) for task in plan.evaluation.tasks},
     )
     plan.folder.root.mkdir(parents=True, exist_ok=True)
     plan.folder.prepared.write_text(prepared.to_json(), encoding="utf-8")

@@ -91,7 +91,7 @@ def prepared_of(plan: RunPlan, domain: str = "medical") -> Prepared:
     memory = MemoryEstimate(**parts, buffers=1 << 29, total=sum(parts.values()) + (1 << 29), limit=16 << 30)
     chosen = Chosen(sharding=Sharding.NONE, micro_batch=1, activation_checkpointing=False, evaluate_on_gang=False)
     return Prepared(plan_sha256=plan.sha256, sources=(share,), packing=packing, chosen=chosen, memory=memory, train_documents=1144, validation_documents=127,
-                    validation_rows=16, total_steps=STEPS, loss_token_share=0.01, weights_sha256="0" * 64)  # fmt: skip
+                    validation_rows=16, total_steps=STEPS, loss_token_share=0.01, weights_sha256="0" * 64, tasks_sha256={})  # fmt: skip
 
 
 def summary_of(plan: RunPlan, subjects: Sequence[str]) -> EvaluationSummary:

@@ -117,6 +117,7 @@ def prepare(plan: RunPlan, train: Documents, validation: Documents, sharding: Sh
         total_steps=steps,
         loss_token_share=0.2,
         weights_sha256=weights_sha256(Path(plan.mounts.models, plan.model.path)),
+        tasks_sha256={},
     )
     plan.folder.prepared.write_text(prepared.to_json())
     return prepared

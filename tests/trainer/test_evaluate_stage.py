@@ -16,7 +16,7 @@ import pytest
 import torch
 from lm_eval.loggers import EvaluationTracker
 from medfinetune_api.choices import ChatTemplate, Stage
-from medfinetune_api.errors import Diverged, InvalidModel, OutputConflict
+from medfinetune_api.errors import Diverged, InvalidData, InvalidModel, OutputConflict
 from medfinetune_api.exits import Exit
 from medfinetune_api.plan import RunPlan
 from medfinetune_api.plan_evaluation import TaskPlan
@@ -176,7 +176,7 @@ def test_files_are_those_the_harness_would_write(base: Path, tmp_path: Path) -> 
     assert (tmp_path / "samples_base_medqa.jsonl").read_text(encoding="utf-8") == lines.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("lost", ["nothing", "rename", "summary", "torn summary", "samples", "tuned"])
+@pytest.mark.parametrize("lost", ["nothing", "rename", "summary", "torn summary", "samples", "samples cut", "samples torn", "tuned", "tuned torn"])
 def test_started_again_it_does_what_is_missing(base: Path, tmp_path: Path, lost: str) -> None:
     plan = trained(tmp_path, base)
     first = run(plan)
@@ -202,12 +202,19 @@ def undo(plan: RunPlan, lost: str) -> None:
         plan.folder.adapter.rename(plan.folder.final)
     if lost == "torn summary":
         plan.folder.summary.write_text("{", encoding="utf-8")
-    if lost in ("summary", "samples", "tuned"):
+    if lost.partition(" ")[0] in ("summary", "samples", "tuned"):
         plan.folder.summary.unlink()
-    if lost == "samples":
-        (plan.folder.evaluation / "samples_tuned_medqa.jsonl").unlink()
-    if lost == "tuned":
-        (plan.folder.evaluation / "results_tuned.json").unlink()
+    file = plan.folder.evaluation / ("results_tuned.json" if lost.startswith("tuned") else "samples_tuned_medqa.jsonl")
+    if lost in ("samples", "tuned"):
+        file.unlink()
+    elif lost in ("samples cut", "samples torn", "tuned torn"):
+        cut(file, b"\n" if lost == "samples cut" else b"")
+
+
+def cut(file: Path, end: bytes = b"") -> None:
+    """Leave half of a file, up to the last `end` there."""
+    half = file.read_bytes()[: file.stat().st_size // 2]
+    file.write_bytes(half[: half.rindex(end) + len(end)])
 
 
 def state(plan: RunPlan) -> dict[str, tuple[int, bytes]]:
@@ -227,6 +234,20 @@ def test_a_damaged_adapter_is_refused_with_the_way_to_a_new_one(base: Path, tmp_
     (plan.folder.final / "adapter_model.safetensors").write_bytes(b"torn")
     with pytest.raises(OutputConflict, match="checkpoints/final and start again: training continues from the newest checkpoint"):
         run(plan)
+
+
+def test_questions_other_than_those_that_were_compared_with_the_training_records_are_refused(base: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(EXAMPLE, data)
+    plan = trained(tmp_path / "output", base)
+    plan = plan.model_copy(update={"mounts": plan.mounts.model_copy(update={"data": str(data)})})
+    mark_prepared(plan)
+    task = plan.evaluation.tasks[0]
+    with (data / task.path).open("a", encoding="utf-8") as file:
+        file.write("\n")
+    with pytest.raises(InvalidData, match=rf"tasks\[name={task.name}\]\.path: found another file, of SHA-256 [0-9a-f]{{12}}; expected the file that prepare"):
+        run(plan)
+    assert not plan.folder.evaluation.exists()
 
 
 def test_a_base_other_than_the_one_that_was_prepared_is_refused_with_both_hashes(base: Path, tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from medfinetune_api.choices import Format, Scoring
 from medfinetune_api.errors import InvalidData
 from medfinetune_api.plan_evaluation import TaskPlan
 
+from medfinetune_trainer.artifacts.files import sha256_file, storage_errors
 from medfinetune_trainer.data.formats import read_source
 from medfinetune_trainer.data.formats.prompts import abstract_prompt, choices_prompt, mmlu_prompt, prompt_form
 from medfinetune_trainer.data.formats.row import letters
 from medfinetune_trainer.data.records import Record
+from medfinetune_trainer.data.volume import inside
 from medfinetune_trainer.evaluation.sampling import stratified_sample
 
 
@@ -54,6 +56,13 @@ def read_questions(task: TaskPlan, mount: Path, seed: int, alike: Collection[int
     drawn = stratified_sample([record.subject for record in removed], ceil(len(removed) * len(chosen) / len(left)) if left else None, seed)
     asked = [records[left[index]] for index in chosen]
     return Questions(asked, len(records), None if alike is None else keys, len(removed), [removed[index] for index in drawn])
+
+
+def file_sha256(task: TaskPlan, mount: Path) -> str:
+    """Hash of the file of `task` on the data volume at `mount`, as it lies there. Raises InvalidData where it cannot be read."""
+    file = inside(mount, task.path, f"spec.evaluation.tasks[name={task.name}].path")
+    with storage_errors(file):
+        return sha256_file(file)
 
 
 def question_sha256(record: Record) -> str:

@@ -19,8 +19,12 @@ from medfinetune_trainer.artifacts.files import write_text
 
 
 def is_complete(folder: Path, variant: str, tasks: Iterable[str]) -> bool:
-    """Whether every question of this variant has been asked and written down, and all of it is still there."""
-    return all(file.exists() for file in (_results_file(folder, variant), *(_samples_file(folder, variant, task) for task in tasks)))
+    """Whether every question of this variant has been asked and written down, and all of it is still there. What is torn is not, and is asked again."""
+    try:
+        hashes = json.loads(_results_file(folder, variant).read_text(encoding="utf-8"))["task_hashes"]
+        return all(hashes[task] == _hash_of(samples(folder, variant, task)) for task in tasks)
+    except (FileNotFoundError, ValueError, LookupError, TypeError):
+        return False
 
 
 def write(folder: Path, variant: str, results: Mapping[str, Any]) -> None:
@@ -28,7 +32,7 @@ def write(folder: Path, variant: str, results: Mapping[str, Any]) -> None:
     samples: Mapping[str, list[dict[str, Any]]] = results["samples"]
     for task, rows in samples.items():
         write_text(_samples_file(folder, variant, task), "".join(_sample_line(row) for row in rows))
-    hashes = {task: hash_string("".join(row["doc_hash"] + row["prompt_hash"] + row["target_hash"] for row in rows)) for task, rows in samples.items()}
+    hashes = {task: _hash_of(rows) for task, rows in samples.items()}
     aggregated = {name: value for name, value in results.items() if name != "samples"} | {"task_hashes": hashes}
     write_text(_results_file(folder, variant), json.dumps(aggregated, indent=2, default=handle_non_serializable, ensure_ascii=False))
 
@@ -51,6 +55,11 @@ def samples(folder: Path, variant: str, task: str) -> Iterator[dict[str, Any]]:
     """What was asked and answered, in the order of asking, in the harness's schema; `doc` is what the task made of the Record."""
     with _samples_file(folder, variant, task).open(encoding="utf-8") as lines:
         yield from map(json.loads, lines)
+
+
+def _hash_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """Of all questions of a task in their order, as the harness's own tracker has it."""
+    return str(hash_string("".join(row["doc_hash"] + row["prompt_hash"] + row["target_hash"] for row in rows)))
 
 
 def _sample_line(row: Mapping[str, Any]) -> str:

@@ -31,7 +31,7 @@ from medfinetune_trainer.gates.quarantine import is_stopped, quarantine
 from medfinetune_trainer.optim.ranks import Ranks
 from medfinetune_trainer.report.forgetting import told
 from medfinetune_trainer.stages.agent import run_gang
-from medfinetune_trainer.stages.asked import questions_of, trained_folder
+from medfinetune_trainer.stages.asked import questions_of, require_tasks, trained_folder
 from medfinetune_trainer.stages.imports import stage_module
 from medfinetune_trainer.stages.node import Node
 from medfinetune_trainer.stages.prepared import is_delivered, require_base, require_prepared
@@ -43,7 +43,7 @@ def run(plan: RunPlan) -> StageResult:
     """Evaluate what is missing, and release what was trained.
 
     Raises:
-        OutputConflict: train is not complete, or what it left is damaged. InvalidData: a task's file cannot be asked.
+        OutputConflict: train is not complete, or what it left is damaged. InvalidData: a task's file cannot be asked, or is not the one that prepare saw.
         InvalidModel: the base cannot be used, or is not the one that prepare saw.
         Diverged: a model answers with likelihoods that are not finite. OutOfMemory, StorageFailed, and of a gang what `run_gang` raises.
     """
@@ -55,6 +55,7 @@ def run(plan: RunPlan) -> StageResult:
         require_base(plan, require_prepared(plan))
     if summary is None:
         if node.rank == 0:
+            require_tasks(plan, require_prepared(plan))
             begin_anew(plan)
             attempts.add(plan, Stage.EVALUATE)
         failed = _ask(plan, node)

@@ -37,7 +37,7 @@ from medfinetune_trainer.data.documents import Documents, admit
 from medfinetune_trainer.data.formats import load_source
 from medfinetune_trainer.data.template import Renderer, load_tokenizer
 from medfinetune_trainer.data.tokenise import tokenise_dataset
-from medfinetune_trainer.evaluation.questions import read_questions
+from medfinetune_trainer.evaluation.questions import file_sha256, read_questions
 from medfinetune_trainer.evaluation.text_demands import refuse_unwritable
 from medfinetune_trainer.gates.demands import refuse_undecidable
 from medfinetune_trainer.memory import choose as fastest
@@ -54,6 +54,7 @@ from medfinetune_trainer.privacy import scan
 from medfinetune_trainer.stages.prepared import is_delivered
 from medfinetune_trainer.stages.schedules import idle, refuse_longer_than
 from medfinetune_trainer.stages.tables import show, show_misfits
+from medfinetune_trainer.stages.telling import begin_anew
 from medfinetune_trainer.telemetry.log import say
 from medfinetune_trainer.telemetry.server import serving_if_asked
 
@@ -71,6 +72,7 @@ def run(plan: RunPlan) -> StageResult:
     if prepared is None:
         with serving_if_asked(Stage.PREPARE):
             prepared = _prepare(plan)
+        begin_anew(plan)  # a finished run whose prepared.json was lost tells of this attempt too
         attempts.add(plan, Stage.PREPARE)
         write_text(plan.folder.prepared, prepared.to_json() + "\n")
         show(prepared)
@@ -162,6 +164,7 @@ def _write(plan: RunPlan, corpus: Corpus, validation: Corpus, folder: Path) -> P
         total_steps=packing.steps_per_epoch * plan.training.epochs,
         loss_token_share=loss_share,
         weights_sha256=plan.model.sha256 or weights_sha256(model_folder(plan)),
+        tasks_sha256={task.name: file_sha256(task, Path(plan.mounts.data)) for task in plan.evaluation.tasks},
         initial_adapter_sha256=initial_sha256(plan),
     )
 
