@@ -174,7 +174,7 @@ def test_a_missing_shard_is_refused(base: Path, tmp_path: Path) -> None:
         load_base(folder, architecture_of(folder), Quantization.NF4, torch.float32, CPU)
 
 
-@pytest.mark.parametrize("change", [{"hidden_size": "many"}, {"num_hidden_layers": None}, {"layer_types": ["none"]}])
+@pytest.mark.parametrize("change", [{"hidden_size": "many"}, {"num_hidden_layers": None}, {"layer_types": ["none"]}, {"hidden_activation": "nosuch"}])
 def test_a_config_that_transformers_refuses_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     folder = tiny(tmp_path / "base", "gemma3")
     config = json.loads((folder / "config.json").read_text())

@@ -18,7 +18,7 @@ import transformers
 from medfinetune_api.choices import Quantization
 from medfinetune_api.errors import InvalidModel
 from torch import Tensor, nn
-from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, BitsAndBytesConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.quantizers import AutoHfQuantizer
 
@@ -54,9 +54,11 @@ def skeleton(folder: Path, architecture: Architecture, quantization: Quantizatio
 
     Raises InvalidModel where it holds values that transformers refuses.
     """
-    kind, config = getattr(transformers, architecture.class_name), _config(folder)
-    with no_init_weights(), torch.device("meta"):
-        model: PreTrainedModel = kind._from_config(config, dtype=compute_dtype, attn_implementation="sdpa")
+    kind = getattr(transformers, architecture.class_name)
+    with _refused(folder):
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with no_init_weights(), torch.device("meta"):
+            model: PreTrainedModel = kind._from_config(config, dtype=compute_dtype, attn_implementation="sdpa")
     if quantization is Quantization.NF4:
         _quantise_layers(model, architecture, compute_dtype, device)
     _compute_buffers(model, device)
@@ -112,10 +114,12 @@ def _put(place: Stored, owner: nn.Module, attribute: str, tensor: Tensor, device
     setattr(owner, attribute, value)
 
 
-def _config(folder: Path) -> PreTrainedConfig:
+@contextmanager
+def _refused(folder: Path) -> Iterator[None]:
+    """What transformers does not take is config.json's doing: nothing else has been read."""
     try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # each config class validates with errors of its own
+        yield
+    except Exception as error:  # each config class validates with errors of its own, and an activation's name is looked up as the model is built
         raise InvalidModel(
             f"{folder}/config.json",
             found=f"values that transformers refuses ({type(error).__name__})",
